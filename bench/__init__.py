@@ -1,0 +1,1 @@
+"""The harness: checks, trains, evaluates and times the implementations of a generator."""

@@ -1,0 +1,70 @@
+"""From a config to its cases: which can run here, and why the others cannot."""
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+
+import impls
+from bench.config import RunConfig
+from bench.parity import one_line
+from bench.records import Case
+from impls.generator import Generator
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a case runs, in PyTorch's own types."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+
+def target(case: Case) -> Target:
+    """The device and dtype that a case names."""
+    return Target(torch.device(case.device), getattr(torch, case.dtype))
+
+
+def plan(config: RunConfig) -> tuple[Case, ...]:
+    """Every implementation on every device, pending or with the reason why it is not supported."""
+    return tuple(
+        _planned(name, device, config)
+        for device in config.devices
+        for name in config.implementations
+    )
+
+
+def create(case: Case, seed: int) -> Generator:
+    """The case's generator with its initial weights."""
+    where = target(case)
+    return impls.create(
+        case.implementation, case.model, device=where.device, dtype=where.dtype, seed=seed
+    )
+
+
+def weights_digest(model: Generator) -> str:
+    """SHA-256 over the weights' names and float64 bytes, in the contract's order."""
+    digest = hashlib.sha256()
+    for name, weight in model.weights().items():
+        digest.update(name.encode())
+        digest.update(weight.detach().cpu().double().numpy().astype("<f8").tobytes())
+    return digest.hexdigest()
+
+
+def _planned(name: str, device: str, config: RunConfig) -> Case:
+    case = Case(
+        implementation=name,
+        device=device,
+        dtype=config.dtype,
+        model=config.model,
+        task=config.task,
+        status="pending",
+    )
+    where = target(case)
+    try:
+        reason = impls.load(name).unsupported(config.model, where.device, where.dtype)
+    except ImportError as error:
+        reason = one_line(error)
+    if reason:
+        return case.model_copy(update={"status": "unsupported", "reason": reason})
+    return case

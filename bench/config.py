@@ -1,0 +1,172 @@
+"""What a run is: every choice that its numbers depend on, validated once, at the door."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bench.errors import BenchError, unknown
+from bench.recipes import RECIPES
+from impls import REGISTRY, GeneratorConfig
+from tasks import TASKS
+
+Dtype = Literal["float32", "float64"]
+WorkloadName = Literal["generate", "train_step", "sequence"]
+DTYPES: tuple[Dtype, ...] = get_args(Dtype)
+WORKLOADS: tuple[WorkloadName, ...] = get_args(WorkloadName)
+DEFAULT_BATCH_SIZES: dict[WorkloadName, tuple[int, ...]] = {
+    "generate": (1, 32, 1000),
+    "train_step": (1, 32),
+    "sequence": (1, 32),
+}
+DEFAULT_WORKLOADS: tuple[WorkloadName, ...] = ("generate", "train_step")
+PositiveInt = Annotated[int, Field(ge=1)]
+NaturalInt = Annotated[int, Field(ge=0)]
+
+
+class StrictModel(BaseModel):
+    """Exact types, no unknown fields, no infinities, no changes after the check."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class EvaluationConfig(StrictModel):
+    """The test set: the same for every run, whatever its seed, so that errors can be compared."""
+
+    seed: NaturalInt = 1000
+    sequences: PositiveInt = 1000
+    points: PositiveInt = 1000
+    warm_up: PositiveInt = 100
+
+
+class RunConfig(StrictModel):
+    """One run.
+
+    ``threads`` defaults to one, as in ``torch.utils.benchmark``: a pool makes small steps slower.
+    ``seed`` names the initial weights, the training data, the coin flips and the order of timing.
+    """
+
+    implementations: tuple[str, ...] = Field(default=tuple(REGISTRY), min_length=1)
+    devices: tuple[str, ...] = Field(default=("cpu",), min_length=1)
+    dtype: Dtype = "float32"
+    task: str = "cosine"
+    recipe: str = "quick"
+    iterations: PositiveInt | None = None
+    seed: NaturalInt = 0
+    model: GeneratorConfig = GeneratorConfig()
+    batch_sizes: dict[WorkloadName, tuple[PositiveInt, ...]] = {
+        name: DEFAULT_BATCH_SIZES[name] for name in DEFAULT_WORKLOADS
+    }
+    rounds: Annotated[int, Field(ge=2)] = 5
+    threads: PositiveInt = 1
+    baseline: str = "torch_rnn"
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+
+# Where a field's command-line option has another name.
+_OPTIONS = {
+    "implementations": "--impl",
+    "devices": "--device",
+    "batch_sizes": "--batch-size",
+    "bias": "--no-bias",
+}
+
+
+def validated(options: Mapping[str, Any]) -> RunConfig:
+    """Check ``options`` (field -> value); the first problem is named after its option.
+
+    Raises:
+        BenchError: a wrong type, a number out of range, or an unknown name.
+    """
+    try:
+        config = RunConfig.model_validate(dict(options))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        field = str(problem["loc"][0])
+        option = _OPTIONS.get(field, "--" + field.replace("_", "-"))
+        raise BenchError(f"{option}: {problem['msg']}, got {problem['input']!r}") from None
+    _check_name("implementation", config.baseline, REGISTRY)
+    _check_name("task", config.task, TASKS)
+    _check_name("recipe", config.recipe, RECIPES)
+    return config
+
+
+def model_config(**options: Any) -> GeneratorConfig:
+    """A `GeneratorConfig` from the command line, its errors in the command line's words.
+
+    Raises:
+        BenchError: a size below 1, an unknown nonlinearity, a dropout outside [0, 1),
+            or ``bidirectional``.
+    """
+    try:
+        return GeneratorConfig(**options)
+    except ValueError as error:
+        field, _, rest = str(error).partition(" ")
+        raise BenchError(f"--{field.replace('_', '-')} {rest}") from None
+
+
+def implementation_names(text: str) -> tuple[str, ...]:
+    """``all``, or a comma list of registered names, each kept once.
+
+    Raises:
+        BenchError: an unknown name, or none.
+    """
+    if text.strip() == "all":
+        return tuple(REGISTRY)
+    names = _split(text, "--impl", "all or a comma list such as torch_rnn,manual_cell")
+    for name in names:
+        _check_name("implementation", name, REGISTRY)
+    return names
+
+
+def batch_sizes(text: str | None, workloads: str | None) -> dict[WorkloadName, tuple[int, ...]]:
+    """Batch sizes a workload, from the two comma lists of the command line.
+
+    Raises:
+        BenchError: not whole numbers of at least 1, or an unknown workload.
+    """
+    names = _split(workloads, "--workload", "a comma list") if workloads else ()
+    for name in names:
+        _check_name("workload", name, WORKLOADS)
+    chosen = tuple(name for name in WORKLOADS if name in (names or DEFAULT_WORKLOADS))
+    if text is None:
+        return {name: DEFAULT_BATCH_SIZES[name] for name in chosen}
+    example = "whole numbers of at least 1, such as 1,32"
+    sizes = _split(text, "--batch-size", example)
+    if not all(size.isascii() and size.isdigit() and int(size) >= 1 for size in sizes):
+        raise BenchError(f"--batch-size must be {example}, got '{text}'")
+    return dict.fromkeys(chosen, tuple(int(size) for size in sizes))
+
+
+def check_writable(path: Path) -> None:
+    """Find out now, before hours of training, whether ``path`` can be written.
+
+    Raises:
+        BenchError: its folder is missing, is no folder, or cannot be written to.
+    """
+    if path.is_dir():
+        raise BenchError(f"--output {path} is a folder; name a file in it, such as {path}/run.json")
+    if not path.parent.is_dir():
+        raise BenchError(f"--output {path}: there is no folder {path.parent}; create it first")
+    probe = path.with_name(f".{path.name}.probe")
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise BenchError(
+            f"--output {path}: cannot write into {path.parent} ({error.strerror}); "
+            "choose another folder"
+        ) from None
+
+
+def _check_name(kind: str, name: str, known: Mapping[str, Any] | tuple[str, ...]) -> None:
+    if name not in known:
+        raise unknown(kind, name, known)
+
+
+def _split(text: str, option: str, example: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    if not all(names):
+        raise BenchError(f"{option} must be {example}, got '{text}'")
+    return names

@@ -1,0 +1,181 @@
+"""The machine, the versions and the precision flags. No host name, user name or path."""
+
+import contextlib
+import importlib.util
+import os
+import platform
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from bench.errors import BenchError
+from bench.records import Environment
+
+# The general switch does not reach cuDNN's RNN, whose default is TF32: pin each by its own name.
+_PRECISION_FLAGS = (
+    "cuda.matmul",
+    "cudnn.rnn",
+    "mkldnn.matmul",
+    "mkldnn.rnn",
+)
+
+
+def version() -> str:
+    """This project's version, as it was installed."""
+    return metadata.version("rnn-bench")
+
+
+def torch_build() -> tuple[str, str | None]:
+    """PyTorch's version and the CUDA version it was built for, without importing torch.
+
+    Raises:
+        BenchError: torch is not installed.
+    """
+    spec = importlib.util.find_spec("torch")
+    if spec is None or not spec.submodule_search_locations:
+        raise BenchError("torch is not installed; run: pip install -c constraints.txt -e .")
+    path = Path(spec.submodule_search_locations[0]) / "version.py"
+    build = importlib.util.spec_from_file_location("_torch_version", path)
+    if build is None or build.loader is None:
+        raise BenchError(f"the installed torch {metadata.version('torch')} has no version.py")
+    module = importlib.util.module_from_spec(build)
+    build.loader.exec_module(module)
+    return module.__version__, module.cuda
+
+
+def gpu_names() -> tuple[str, ...]:
+    """The names of the NVIDIA GPUs that CUDA_VISIBLE_DEVICES leaves, asked of the driver."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        count = pynvml.nvmlDeviceGetCount()
+        names = [
+            pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(i)) for i in range(count)
+        ]
+    except pynvml.NVMLError:
+        return ()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return tuple(names)
+    chosen = [part.strip() for part in visible.split(",")]
+    return tuple(
+        names[int(part)] if part.isdigit() and int(part) < count else "NVIDIA GPU"
+        for part in chosen
+        if part and part != "-1"
+    )
+
+
+def no_cuda_reason() -> str | None:
+    """Why no case can run on CUDA here, or None when one can."""
+    torch_version, cuda = torch_build()
+    if cuda is None:
+        return f"the installed torch {torch_version} is a build without CUDA"
+    if not gpu_names():
+        return f"torch {torch_version} was built for CUDA {cuda}, but the driver shows no GPU"
+    return None
+
+
+def device_names(text: str) -> tuple[str, ...]:
+    """The devices that ``--device`` names: cpu, cuda, cuda:N, or all that are here.
+
+    Raises:
+        BenchError: an unknown device, or CUDA where there is none.
+    """
+    if text == "cpu":
+        return ("cpu",)
+    kind, _, index = text.partition(":")
+    well_formed = text in ("all", "cuda") or (
+        kind == "cuda" and index.isascii() and index.isdigit()
+    )
+    if not well_formed:
+        raise BenchError(f"--device must be cpu, cuda, cuda:N or all, got '{text}'")
+    reason = no_cuda_reason()
+    if text == "all":
+        return ("cpu",) if reason else ("cpu", "cuda")
+    if reason:
+        raise BenchError(f"--device {text}: {reason}; use --device cpu, or install a CUDA build")
+    if index and int(index) >= len(gpu_names()):
+        last = len(gpu_names()) - 1
+        raise BenchError(f"--device {text}: the last GPU here is cuda:{last}")
+    return (text,)
+
+
+@contextmanager
+def pinned(threads: int) -> Iterator[None]:
+    """Full precision and ``threads`` CPU threads inside; outside as before."""
+    import torch
+
+    threads_before = torch.get_num_threads()
+    backends = [_backend(flag) for flag in _PRECISION_FLAGS]
+    precision_before = [backend.fp32_precision for backend in backends]
+    try:
+        torch.set_num_threads(threads)
+        for backend in backends:
+            backend.fp32_precision = "ieee"
+        yield
+    finally:
+        torch.set_num_threads(threads_before)
+        for backend, before in zip(backends, precision_before, strict=True):
+            backend.fp32_precision = before
+
+
+def describe() -> Environment:
+    """The environment as it is now: call it where the flags are pinned."""
+    import psutil
+    import torch
+
+    commit, dirty = _git()
+    cudnn: int | None = _backend("cudnn").version() if torch.version.cuda else None
+    return Environment(
+        rnn_bench=version(),
+        python=platform.python_version(),
+        torch=torch.__version__,
+        numpy=metadata.version("numpy"),
+        cuda=torch.version.cuda,
+        cudnn=None if cudnn is None else str(cudnn),
+        os=f"{platform.system()} {platform.release()} {platform.machine()}",
+        cpu=_cpu_model(),
+        cores=psutil.cpu_count(logical=True) or 1,
+        memory_bytes=psutil.virtual_memory().total,
+        gpu=gpu_names(),
+        threads=torch.get_num_threads(),
+        git_commit=commit,
+        git_dirty=dirty,
+        precision={flag: str(_backend(flag).fp32_precision) for flag in _PRECISION_FLAGS},
+    )
+
+
+def _backend(flag: str) -> Any:
+    """``torch.backends.<flag>``."""
+    import torch
+
+    backend: Any = torch.backends
+    for part in flag.split("."):
+        backend = getattr(backend, part)
+    return backend
+
+
+def _cpu_model() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _git() -> tuple[str | None, bool | None]:
+    """The commit of this source tree, and whether files differ from it; None outside a checkout."""
+    here = Path(__file__).resolve().parent
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(here), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603 - fixed arguments
+
+    try:
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.CalledProcessError):
+        return None, None

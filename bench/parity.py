@@ -1,0 +1,204 @@
+"""The gate: an implementation that disagrees with the float64 reference is never timed.
+
+Each trial draws a shape, weights, a forcing pattern and an initial state, and compares outputs,
+states and every gradient. The error of a tensor is the largest difference from the reference's,
+divided by the largest magnitude of the reference's, or by 1 where that is smaller: an absolute
+error for small tensors, a relative one for large.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+import impls
+from bench.records import Parity
+from impls import GeneratorConfig, reference
+from impls.generator import Generator
+from tasks.forcing import coin_flips, warm_up
+
+TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
+# (steps, batch): one step alone, odd sizes, a batch of one, and a length that lets errors grow.
+SHAPES = ((1, 3), (7, 1), (23, 5), (60, 9))
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What one comparison is made with; all arrays in float64, rounded to the case's dtype."""
+
+    inputs: NDArray[np.float64]
+    forced: list[bool]
+    h0: NDArray[np.float64]
+    d_predictions: NDArray[np.float64]
+    d_h_n: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Errors:
+    """The largest errors of one trial or of several."""
+
+    output: float
+    gradient: float
+
+    def worst(self, other: "Errors") -> "Errors":
+        """The larger of each; NaN stays NaN."""
+        return Errors(
+            float(np.maximum(self.output, other.output)),
+            float(np.maximum(self.gradient, other.gradient)),
+        )
+
+
+def check(
+    name: str, config: GeneratorConfig, device: torch.device, dtype: torch.dtype, seed: int
+) -> Parity:
+    """Compare the implementation ``name`` with the reference.
+
+    Dropout is random, so its outputs are compared as evaluated (where it does nothing) and its
+    gradients without it.
+    """
+    tolerance = TOLERANCE[dtype]
+    worst = Errors(0.0, 0.0)
+    try:
+        for number, trial in enumerate(trials(config, seed, dtype)):
+            weights_seed = seed + number
+            evaluating = impls.create(name, config, device=device, dtype=dtype, seed=weights_seed)
+            plain = replace(config, dropout=0.0)
+            training = impls.create(name, plain, device=device, dtype=dtype, seed=weights_seed)
+            worst = worst.worst(compare(evaluating.eval(), training.train(), trial))
+    except Exception as error:  # noqa: BLE001 - whatever an implementation raises is its result
+        return Parity(
+            output_error=None,
+            gradient_error=None,
+            tolerance=tolerance,
+            passed=False,
+            reason=f"raised {one_line(error)}",
+        )
+    passed = worst.output <= tolerance and worst.gradient <= tolerance
+    return Parity(
+        output_error=_finite(worst.output),
+        gradient_error=_finite(worst.gradient),
+        tolerance=tolerance,
+        passed=passed,
+        reason=None if passed else _reason(worst, tolerance),
+    )
+
+
+def trials(config: GeneratorConfig, seed: int, dtype: torch.dtype) -> Iterator[Trial]:
+    """One trial for every shape, each with another forcing pattern."""
+    rng = np.random.default_rng((seed, 3))
+    for steps, batch in SHAPES:
+        patterns = [coin_flips(rng, steps, 0.5), warm_up(steps, 1), warm_up(steps, steps)]
+        for forced in patterns:
+            yield draw_trial(config, rng, forced, batch, dtype)
+
+
+def draw_trial(
+    config: GeneratorConfig,
+    rng: np.random.Generator,
+    forced: NDArray[np.bool_],
+    batch: int,
+    dtype: torch.dtype,
+) -> Trial:
+    """A trial with normal inputs, state and loss derivatives; the rows not to be read are NaN."""
+    steps = len(forced)
+
+    def normal(*shape: int) -> NDArray[np.float64]:
+        drawn: NDArray[np.float64] = (
+            torch.from_numpy(rng.normal(size=shape)).to(dtype).double().numpy()
+        )
+        return drawn
+
+    inputs = normal(steps, batch, config.input_size)
+    inputs[~forced] = np.nan
+    state = (config.num_layers, batch, config.hidden_size)
+    return Trial(
+        inputs, forced.tolist(), 0.5 * normal(*state), normal(*inputs.shape), normal(*state)
+    )
+
+
+def compare(evaluating: Generator, training: Generator, trial: Trial) -> Errors:
+    """Outputs of ``evaluating`` and gradients of ``training`` against the reference.
+
+    Both hold the same weights.
+
+    Raises:
+        ValueError: an argument was changed, or the same call gave another answer.
+    """
+    like = next(iter(training.weights().values()))
+
+    def tensor(array: NDArray[np.float64]) -> Tensor:
+        return torch.from_numpy(array).to(device=like.device, dtype=like.dtype)
+
+    forced = torch.tensor(trial.forced)
+    inputs, h0 = tensor(trial.inputs), tensor(trial.h0)
+    with torch.inference_mode():
+        predictions, h_n = evaluating(inputs, forced, h0)
+        again, _ = evaluating(inputs, forced, h0)
+    if not torch.allclose(inputs, tensor(trial.inputs), rtol=0.0, atol=0.0, equal_nan=True):
+        raise ValueError("the inputs were changed")
+    if not torch.equal(h0, tensor(trial.h0)):
+        raise ValueError("h0 was changed")
+    if not torch.equal(predictions, again) and torch.isfinite(predictions).all():
+        raise ValueError("the same call gave another answer the second time")
+
+    inputs.requires_grad_()
+    h0.requires_grad_()
+    trained, trained_h_n = training(inputs, forced, h0)
+    loss = (trained * tensor(trial.d_predictions)).sum()
+    (loss + (trained_h_n * tensor(trial.d_h_n)).sum()).backward()
+
+    weights = {name: array(weight) for name, weight in training.weights().items()}
+    config = training.config
+    rollout = reference.forward(config, weights, trial.inputs, trial.forced, trial.h0)
+    exact = reference.backward(
+        config, weights, trial.forced, rollout, trial.d_predictions, trial.d_h_n
+    )
+    outputs = [(predictions, rollout.predictions), (h_n, rollout.h_n)]
+    outputs += [(trained, rollout.predictions), (trained_h_n, rollout.h_n)]
+    gradients = [(weight.grad, exact.weights[name]) for name, weight in training.weights().items()]
+    gradients += [(inputs.grad, exact.inputs), (h0.grad, exact.h0)]
+    return Errors(_largest(outputs), _largest(gradients))
+
+
+def tensor_error(found: NDArray[np.float64], exact: NDArray[np.float64]) -> float:
+    """Largest difference over largest magnitude, or over 1; infinite where the shapes differ."""
+    if found.shape != exact.shape:
+        return float("inf")
+    scale = max(1.0, float(np.abs(exact).max()))
+    return float(np.abs(found - exact).max()) / scale
+
+
+def array(tensor: Tensor) -> NDArray[np.float64]:
+    """A tensor as a float64 array on the CPU."""
+    values: NDArray[np.float64] = tensor.detach().cpu().double().numpy()
+    return values
+
+
+def one_line(error: BaseException) -> str:
+    """An exception's type and the first line of its message."""
+    message = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+def _largest(pairs: list[tuple[Tensor | None, NDArray[np.float64]]]) -> float:
+    # A gradient that never arrived is a missing derivative, unless the derivative is zero.
+    errors = [
+        tensor_error(np.zeros_like(exact) if found is None else array(found), exact)
+        for found, exact in pairs
+    ]
+    return float(np.max(errors))
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def _reason(worst: Errors, tolerance: float) -> str:
+    kind, error = ("gradient", worst.gradient)
+    if not worst.output <= tolerance:
+        kind, error = ("output", worst.output)
+    size = f"{error:.1e}" if np.isfinite(error) else "not finite"
+    return f"parity: {kind} error {size}, above {tolerance:.0e}"

@@ -1,0 +1,108 @@
+"""How to train: each recipe a constant, its batches drawn by NumPy alone."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks import Sequences, Task
+from tasks.forcing import coin_flips, lab_free_probability, warm_up
+
+# Each stream of random numbers of a run has its own generator, so that one does not shift another.
+_DATA_STREAM, _FORCING_STREAM = 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A teacher-forced training.
+
+    Attributes:
+        summary: a few words for ``--help`` and the README.
+        iterations: steps of the optimiser.
+        batch_size: fresh sequences in each.
+        points: points of a sequence at the first and, linearly in between, at the last iteration.
+        learning_rate: Adam's; with ``schedule="one_cycle"`` the peak (Smith and Topin, 2018).
+        schedule: ``"constant"`` or ``"one_cycle"``.
+        forcing: ``"lab"`` flips the lecture's coin for each step; ``"warm_up"`` forces the first
+            ``loss_warm_up`` steps and lets all others run free.
+        loss_warm_up: steps at the start that the loss leaves out.
+        clip_norm: largest norm of the gradient (Pascanu et al., 2013), or None.
+        orthogonal: start the recurrent matrices orthogonal (Saxe et al., 2014), which neither
+            shrinks nor grows the state.
+    """
+
+    summary: str
+    iterations: int
+    batch_size: int
+    points: tuple[int, int]
+    learning_rate: float
+    schedule: Literal["constant", "one_cycle"]
+    forcing: Literal["lab", "warm_up"]
+    loss_warm_up: int
+    clip_norm: float | None
+    orthogonal: bool
+
+
+RECIPES: dict[str, Recipe] = {
+    "quick": Recipe(
+        summary="sequences that grow from 60 to 300 points, free-running after 20 steps",
+        iterations=1000,
+        batch_size=32,
+        points=(61, 301),
+        learning_rate=1e-3,
+        schedule="one_cycle",
+        forcing="warm_up",
+        loss_warm_up=20,
+        clip_norm=1.0,
+        orthogonal=True,
+    ),
+    "lab": Recipe(
+        summary="the lecture's own, step for step: one sequence an iteration, coin flips",
+        iterations=10_000,
+        batch_size=1,
+        points=(100, 100),
+        learning_rate=1e-3,
+        schedule="constant",
+        forcing="lab",
+        loss_warm_up=20,
+        clip_norm=None,
+        orthogonal=False,
+    ),
+    "best": Recipe(
+        summary="as quick, but larger batches, longer sequences and four times the iterations",
+        iterations=4000,
+        batch_size=64,
+        points=(61, 501),
+        learning_rate=1e-3,
+        schedule="one_cycle",
+        forcing="warm_up",
+        loss_warm_up=50,
+        clip_norm=1.0,
+        orthogonal=True,
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one iteration trains on: sequences of (T, B, I), and ``forced`` (T,)."""
+
+    sequences: Sequences
+    forced: NDArray[np.bool_]
+
+
+def batches(recipe: Recipe, task: Task, seed: int, iterations: int) -> Iterator[Batch]:
+    """The training data of ``iterations`` iterations; a seed names the same data everywhere."""
+    data = np.random.default_rng((seed, _DATA_STREAM))
+    flips = np.random.default_rng((seed, _FORCING_STREAM))
+    first, last = recipe.points
+    for iteration in range(iterations):
+        points = round(first + (last - first) * iteration / iterations)
+        sequences = task.draw(data, recipe.batch_size, points)
+        if recipe.forcing == "lab":
+            forced = coin_flips(flips, points - 1, lab_free_probability(iteration))
+        else:
+            forced = warm_up(points - 1, recipe.loss_warm_up)
+        yield Batch(sequences, forced)

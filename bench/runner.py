@@ -1,0 +1,260 @@
+"""A whole run: parity, training, evaluation, timing; the file is saved after every case of each.
+
+Whatever goes wrong in a case ends that case, with its reason, and the others go on.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from bench import cases, environment, evaluation, measure, parity, records, statistics, workloads
+from bench.config import RunConfig
+from bench.recipes import RECIPES
+from bench.records import Baselines, Case, Result, Sample, Throughput
+from bench.training import train
+from impls.generator import Generator
+from tasks import TASKS, Sequences
+
+
+class Progress(Protocol):
+    """Whom a run tells how far it is."""
+
+    def start(self, stage: str, total: int) -> None:
+        """A stage of ``total`` steps begins."""
+
+    def advance(self) -> None:
+        """One step is done."""
+
+    def note(self, text: str) -> None:
+        """Something worth a line, such as a case that failed."""
+
+
+@dataclass(slots=True)
+class Row:
+    """One throughput row in the making."""
+
+    key: tuple[str, str]
+    workload: workloads.Workload
+    cell: measure.Cell
+    ready: measure.Readiness
+    peak_memory_bytes: int | None
+    output_error: float = 0.0
+    samples: list[Sample] = field(default_factory=list)
+
+    def record(self) -> Throughput:
+        """The row as the result file holds it."""
+        work = self.workload.steps * self.workload.batch_size
+        estimate = statistics.rate([sample.seconds for sample in self.samples], work)
+        return Throughput(
+            workload=self.workload.name,
+            batch_size=self.workload.batch_size,
+            steps=self.workload.steps,
+            first_call_seconds=self.ready.first_call_seconds,
+            calls_per_sample=self.ready.calls_per_sample,
+            samples=tuple(self.samples),
+            steps_per_second=estimate,
+            noise=statistics.spread(estimate),
+            output_error=self.output_error,
+            peak_memory_bytes=self.peak_memory_bytes,
+        )
+
+
+class Run:
+    """One run, its file always as complete as the run is.
+
+    Args:
+        config: what to do; the names in it are known.
+        path: the result file; written at once and after every case.
+        progress: told how far the run is.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+
+    def __init__(self, config: RunConfig, path: Path, progress: Progress) -> None:
+        self.config, self.path, self.progress = config, path, progress
+        self.task, self.recipe = TASKS[config.task], RECIPES[config.recipe]
+        self._cases = {case.key: case for case in cases.plan(config)}
+        self._baselines: Baselines | None = None
+        self._created_at = measure.now()
+        self._environment = environment.describe()
+        self._save()
+
+    @property
+    def result(self) -> Result:
+        """What is known so far."""
+        return Result(
+            created_at=self._created_at,
+            config=self.config,
+            environment=self._environment,
+            cases=tuple(self._cases.values()),
+            baselines=self._baselines,
+        )
+
+    def execute(self) -> Result:
+        """Do everything; when cut short, save what is finished and let the reason through."""
+        try:
+            self._execute()
+        finally:
+            self._save()
+        return self.result
+
+    def _execute(self) -> None:
+        sequences = evaluation.test_set(self.task, self.config.evaluation)
+        self._baselines = evaluation.baselines(self.task, sequences, self.config.evaluation)
+        self._check_parity()
+        self._train_and_evaluate(sequences)
+        self._measure()
+        for case in self._open_cases():
+            self._update(case.key, status="ok")
+
+    def _check_parity(self) -> None:
+        pending = self._open_cases()
+        self.progress.start("parity", len(pending))
+        for case in pending:
+            where = cases.target(case)
+            outcome = parity.check(
+                case.implementation, case.model, where.device, where.dtype, self.config.seed
+            )
+            self._update(case.key, parity=outcome)
+            if not outcome.passed:
+                self._fail(case.key, outcome.reason or "parity failed")
+            self._save()
+            self.progress.advance()
+
+    def _train_and_evaluate(self, sequences: Sequences) -> None:
+        iterations = self.config.iterations or self.recipe.iterations
+        for case in self._open_cases():
+            self.progress.start(f"training {case.implementation} on {case.device}", iterations)
+            with self._guarded(case.key, "training"):
+                model = cases.create(case, self.config.seed)
+                self._update(case.key, weights_digest=cases.weights_digest(model))
+                self._train(case, model, iterations)
+                accuracy = evaluation.evaluate(model, sequences, self.config.evaluation)
+                self._update(case.key, accuracy=accuracy)
+            self._save()
+
+    def _train(self, case: Case, model: Generator, iterations: int) -> None:
+        outcome = train(
+            model,
+            self.config.recipe,
+            self.recipe,
+            self.task,
+            self.config.seed,
+            iterations=iterations,
+            on_iteration=self.progress.advance,
+        )
+        self._update(case.key, training=outcome)
+
+    def _measure(self) -> None:
+        rows = self._warmed_up()
+        rounds = self.config.rounds
+        self.progress.start("timing", len(rows) * rounds)
+        turns = measure.turns(len(rows), rounds, self.config.seed)
+        for count, (round_index, index) in enumerate(turns, start=1):
+            row = rows[index]
+            if self._is_open(row.key):
+                with self._guarded(row.key, "timing"):
+                    row.samples.append(measure.sample(row.cell, row.ready, round_index))
+            self.progress.advance()
+            if count % len(rows) == 0:
+                self._keep(rows)  # a round is over
+        self._recheck(rows)
+        self._keep(rows)
+
+    def _warmed_up(self) -> list[Row]:
+        sizes = [(name, size) for name, many in self.config.batch_sizes.items() for size in many]
+        pending = self._open_cases()
+        self.progress.start("warm-up", len(pending) * len(sizes))
+        rows: list[Row] = []
+        for case in pending:
+            with self._guarded(case.key, "timing"):
+                model = cases.create(case, self.config.seed)
+                for name, size in sizes:
+                    rows.append(self._warm_up(case, model, name, size))
+                    self.progress.advance()
+        return [row for row in rows if self._is_open(row.key)]
+
+    def _warm_up(self, case: Case, model: Generator, name: str, batch_size: int) -> Row:
+        workload = workloads.build(name, model, self.task, batch_size, self.config.seed)
+        cell = measure.Cell(workload.call, cases.target(case).device)
+        ready = measure.warm_up(cell)
+        return Row(case.key, workload, cell, ready, measure.peak_memory_bytes(cell))
+
+    def _recheck(self, rows: list[Row]) -> None:
+        """Hold what the timed calls compute against the reference: wrong work has no time."""
+        self.progress.start("checking the timed work", len(rows))
+        tolerance = parity.TOLERANCE[getattr(torch, self.config.dtype)]
+        for row in rows:
+            if not self._is_open(row.key):
+                continue
+            with self._guarded(row.key, "checking the timed work"):
+                row.output_error = row.workload.error(row.cell.call())
+                if not row.output_error <= tolerance:
+                    name = f"{row.workload.name} at batch {row.workload.batch_size}"
+                    self._fail(row.key, f"{name}: error {row.output_error:.1e} of the timed work")
+            self.progress.advance()
+
+    def _keep(self, rows: list[Row]) -> None:
+        """Save the samples so far; a case that failed keeps no time."""
+        for key in {row.key for row in rows}:
+            mine = [row for row in rows if row.key == key and self._is_open(key)]
+            self._update(key, throughput=tuple(row.record() for row in mine))
+        self._save()
+
+    def _is_open(self, key: tuple[str, str]) -> bool:
+        return self._cases[key].status == "pending"
+
+    def _open_cases(self) -> list[Case]:
+        return [case for case in self._cases.values() if self._is_open(case.key)]
+
+    def _update(self, key: tuple[str, str], **changes: Any) -> None:
+        self._cases[key] = self._cases[key].model_copy(update=changes)
+
+    def _fail(self, key: tuple[str, str], reason: str) -> None:
+        self._update(key, status="failed", reason=reason)
+        self.progress.note(f"{key[0]} on {key[1]} failed: {reason}")
+
+    @contextmanager
+    def _guarded(self, key: tuple[str, str], stage: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - whatever an implementation raises is its result
+            own_words = type(error).__module__.startswith("bench.")
+            self._fail(key, str(error) if own_words else f"{stage}: {parity.one_line(error)}")
+
+    def _save(self) -> None:
+        records.save(self.result, self.path)
+
+
+def run(
+    config: RunConfig,
+    path: Path,
+    progress: Progress,
+    on_start: Callable[[Run], None] = lambda _: None,
+) -> Result:
+    """Execute a run with its threads and precision pinned; ``on_start`` gets the run itself."""
+    with environment.pinned(config.threads):
+        current = Run(config, path, progress)
+        on_start(current)
+        return current.execute()
+
+
+def check(config: RunConfig) -> tuple[Case, ...]:
+    """Parity alone."""
+    with environment.pinned(config.threads):
+        return tuple(_checked(case, config.seed) for case in cases.plan(config))
+
+
+def _checked(case: Case, seed: int) -> Case:
+    if case.status == "unsupported":
+        return case
+    where = cases.target(case)
+    outcome = parity.check(case.implementation, case.model, where.device, where.dtype, seed)
+    status = "ok" if outcome.passed else "failed"
+    changes = {"parity": outcome, "status": status, "reason": outcome.reason}
+    return case.model_copy(update=changes)

@@ -1,0 +1,282 @@
+"""Rows of numbers -> tables of words, and those to a terminal or to Markdown."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from rich import box
+from rich.markup import escape
+from rich.table import Table as RichTable
+
+from bench.compare import Comparison
+from bench.records import Case, Result
+from bench.summary import (
+    AccuracyRow,
+    ParityRow,
+    accuracy_rows,
+    baseline_rows,
+    parity_rows,
+    throughput_rows,
+)
+
+NOTHING = "-"
+# The lecture's slide "Results - Predictions": one unit sine, 1000 free-running steps.
+PUBLISHED_MSE = 0.9695
+
+Row = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table in words.
+
+    Attributes:
+        title: what it shows.
+        columns: headings.
+        text_columns: how many columns, from the left, hold words; the others hold numbers.
+        sections: rows, in groups with a line between them.
+        notes: what a reader has to know, one sentence or two each.
+    """
+
+    title: str
+    columns: Row
+    text_columns: int
+    sections: tuple[tuple[Row, ...], ...]
+    notes: tuple[str, ...] = ()
+
+
+def heading(result: Result) -> str:
+    """One line that says what was run, and where."""
+    config, model, machine = result.config, result.config.model, result.environment
+    threads = f"{machine.threads} thread{'s' if machine.threads > 1 else ''}"
+    parts = [
+        f"{config.task}, recipe {config.recipe}, seed {config.seed}",
+        f"H={model.hidden_size} L={model.num_layers} {model.nonlinearity}"
+        + ("" if model.bias else " no bias")
+        + (f" dropout {model.dropout}" if model.dropout else ""),
+        config.dtype,
+        threads,
+        f"{machine.cpu} ({machine.cores} cores)",
+        *machine.gpu,
+        f"torch {machine.torch}",
+    ]
+    return " · ".join(parts)
+
+
+def result_tables(result: Result) -> list[Table]:
+    """Accuracy, throughput and parity, in the order in which they are asked for."""
+    return [accuracy(result), throughput(result), parity(result.cases)]
+
+
+def accuracy(result: Result) -> Table:
+    """Closed-loop errors, the trivial predictors beneath, and the lecture's own result."""
+    evaluation = result.config.evaluation
+    free = evaluation.points - 1 - evaluation.warm_up
+    published = ("lecture (sine, published)", "", _error(PUBLISHED_MSE)) + (NOTHING,) * 4
+    return Table(
+        title=f"Accuracy: squared error over {free:,} free-running steps of "
+        f"{evaluation.sequences:,} {result.config.task}s",
+        columns=("implementation", "device", "mean", "median", "best", "worst", "training"),
+        text_columns=2,
+        sections=(
+            tuple(_accuracy(row) for row in accuracy_rows(result)),
+            tuple(_accuracy(row) for row in baseline_rows(result)),
+            (published,),
+        ),
+        notes=(
+            "exact recurrence: x[t+1] = 2 cos(step) x[t] - x[t-1] in float32, the floor. "
+            "lecture: the total that its slides publish for one free-running unit sine.",
+            *_reasons(result.cases),
+        ),
+    )
+
+
+def throughput(result: Result) -> Table:
+    """Rates by workload and batch size."""
+    rows = throughput_rows(result)
+    groups = dict.fromkeys((row.workload, row.batch_size) for row in rows)
+    sections = tuple(
+        tuple(
+            (
+                row.workload,
+                f"{row.batch_size:,}",
+                row.implementation,
+                row.device,
+                _significant(row.steps_per_second),
+                _significant(row.microseconds_per_step),
+                NOTHING if row.ratio is None else f"{row.ratio:.2f}x",
+                f"{100 * row.spread:.0f}%",
+            )
+            for row in rows
+            if (row.workload, row.batch_size) == group
+        )
+        for group in groups
+    )
+    rounds = result.config.rounds
+    return Table(
+        title="Throughput",
+        columns=(
+            "workload",
+            "batch",
+            "implementation",
+            "device",
+            "steps/s",
+            "us/step",
+            "ratio",
+            "spread",
+        ),
+        text_columns=4,
+        sections=sections,
+        notes=(
+            "steps/s: sequence-steps, T x B over the seconds of one call; us/step: microseconds "
+            "for one step of the whole batch.",
+            f"ratio: steps/s over {result.config.baseline}'s on the same device, above 1 is "
+            f"faster. spread: fastest less slowest of {rounds} rounds, over their median; all in "
+            "one process.",
+        ),
+    )
+
+
+def parity(cases: tuple[Case, ...]) -> Table:
+    """The largest errors against the float64 reference."""
+    return Table(
+        title="Parity with the float64 reference",
+        columns=("implementation", "device", "verdict", "output", "gradient", "tolerance"),
+        text_columns=3,
+        sections=(tuple(_parity(row) for row in parity_rows(cases)),),
+        notes=(
+            "largest error of predictions and states, and of all gradients, relative to the "
+            "largest magnitude of each where that is above 1.",
+        ),
+    )
+
+
+def check_table(cases: tuple[Case, ...]) -> Table:
+    """Parity alone, with the reason of every case that did not pass."""
+    table = parity(cases)
+    notes = table.notes + _reasons(cases)
+    return Table(table.title, table.columns, table.text_columns, table.sections, notes)
+
+
+def comparison_tables(comparison: Comparison, base: str, new: str) -> list[Table]:
+    """Accuracy and throughput of two files, side by side."""
+    notes: Row = (f"base: {base}. new: {new}.", "ratio: new over base.")
+    if comparison.differences:
+        notes += ("The two files differ in: " + "; ".join(comparison.differences) + ".",)
+    accuracy_section = tuple(
+        (row.implementation, row.device, _error(row.base), _error(row.new), _ratio(row.ratio))
+        for row in comparison.accuracy
+    )
+    throughput_section = tuple(
+        (
+            row.workload,
+            f"{row.batch_size:,}",
+            row.implementation,
+            row.device,
+            _significant(row.base),
+            _significant(row.new),
+            _ratio(row.ratio),
+        )
+        for row in comparison.throughput
+    )
+    return [
+        Table(
+            "Accuracy: mean squared error, lower is better",
+            ("implementation", "device", "base", "new", "ratio"),
+            2,
+            (accuracy_section,),
+        ),
+        Table(
+            "Throughput: steps per second, higher is better",
+            ("workload", "batch", "implementation", "device", "base", "new", "ratio"),
+            4,
+            (throughput_section,),
+            notes,
+        ),
+    ]
+
+
+def to_rich(table: Table) -> RichTable:
+    """For a terminal; the notes are to be printed beneath."""
+    rich = RichTable(
+        title=table.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )  # fmt: skip
+    for index, column in enumerate(table.columns):
+        words = index < table.text_columns and column != "batch"
+        rich.add_column(column, justify="left" if words else "right", overflow="fold")
+    for section in table.sections:
+        for row in section:
+            rich.add_row(*(escape(cell) for cell in row))
+        rich.add_section()
+    return rich
+
+
+def to_markdown(table: Table) -> str:
+    """A GitHub table under a bold title, its notes beneath."""
+    rule = [":--" if index < table.text_columns else "--:" for index in range(len(table.columns))]
+    rows = [row for section in table.sections for row in section]
+    lines = [_markdown_row(table.columns), _markdown_row(rule, raw=True)]
+    lines += [_markdown_row(row) for row in rows]
+    notes = "".join(f"\n\n{_markdown_text(note)}" for note in table.notes)
+    return f"**{_markdown_text(table.title)}**\n\n" + "\n".join(lines) + notes + "\n"
+
+
+def _markdown_row(cells: Iterable[str], *, raw: bool = False) -> str:
+    return "| " + " | ".join(cell if raw else _markdown_text(cell) for cell in cells) + " |"
+
+
+def _markdown_text(text: str) -> str:
+    """Nothing in a result file may become markup: names and reasons can be anybody's."""
+    for character in "\\`*_[]<>|":
+        text = text.replace(character, "\\" + character)
+    return text.replace("\n", " ")
+
+
+def _accuracy(row: AccuracyRow) -> Row:
+    if row.mse_mean is None:
+        return (row.label, row.device or "", row.status) + (NOTHING,) * 3 + (_seconds(row),)
+    errors = (row.mse_mean, row.mse_median, row.mse_best, row.mse_worst)
+    return (row.label, row.device or "", *(_error(error) for error in errors), _seconds(row))
+
+
+def _parity(row: ParityRow) -> Row:
+    verdict = {True: "pass", False: "FAIL", None: row.status}[row.passed]
+    errors = (row.output_error, row.gradient_error, row.tolerance)
+    words = (NOTHING if error is None else f"{error:.1e}" for error in errors)
+    return (row.implementation, row.device, verdict, *words)
+
+
+def _reasons(cases: tuple[Case, ...]) -> tuple[str, ...]:
+    reasons = [
+        f"{case.implementation} on {case.device} {case.status}: {case.reason}."
+        for case in cases
+        if case.reason
+    ]
+    unfinished = [f"{c.implementation} on {c.device}" for c in cases if c.status == "pending"]
+    if unfinished:
+        reasons.append(f"The run was cut short before it finished {', '.join(unfinished)}.")
+    return tuple(reasons)
+
+
+def _seconds(row: AccuracyRow) -> str:
+    return NOTHING if row.training_seconds is None else f"{row.training_seconds:.1f} s"
+
+
+def _error(value: float | None) -> str:
+    """Four decimals where they say something, two digits and an exponent below."""
+    if value is None:
+        return NOTHING
+    return f"{value:.4f}" if value >= 1e-3 else f"{value:.1e}"
+
+
+def _ratio(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.2f}x"
+
+
+def _significant(value: float | None) -> str:
+    """Three significant digits, thousands set apart, never an exponent."""
+    if value is None:
+        return NOTHING
+    rounded = float(f"{value:.3g}")
+    decimals = max(0, 2 - len(str(int(rounded))) + 1) if rounded >= 1 else 3
+    return f"{rounded:,.{decimals}f}"

@@ -1,0 +1,46 @@
+r"""``nn.RNN``, called one step at a time, as the lecture's example does.
+
+    h_t = tanh(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh)        every layer, inside nn.RNN
+    y_t = V h_t + c
+
+What sets it apart: nn.RNN is made to read a whole sequence in one call, but a generator's next
+input is its own last prediction, so here each call gets a sequence of length one and pays the
+whole entry cost of nn.RNN (on CUDA, of cuDNN) for it. This is the baseline.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from impls.generator import Generator, GeneratorConfig
+
+
+class TorchRNN(Generator):
+    """``nn.RNN`` with T = 1, T times."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__(config)
+        self.rnn = nn.RNN(
+            config.input_size,
+            config.hidden_size,
+            config.num_layers,
+            nonlinearity=config.nonlinearity,
+            bias=config.bias,
+            # nn.RNN warns when asked for dropout between layers that it does not have.
+            dropout=config.dropout if config.num_layers > 1 else 0.0,
+        )
+        self.readout = nn.Linear(config.hidden_size, config.input_size)
+
+    def rollout(self, inputs: Tensor, forced: list[bool], h0: Tensor) -> tuple[Tensor, Tensor]:
+        h, y, predictions = h0, inputs[0], []
+        for t, teacher in enumerate(forced):
+            x = inputs[t] if teacher else y
+            top, h = self.rnn(x.unsqueeze(0), h)
+            y = self.readout(top.squeeze(0))
+            predictions.append(y)
+        return torch.stack(predictions), h
+
+    def weights(self) -> dict[str, Tensor]:
+        return dict(self.rnn.named_parameters()) | {
+            "readout.weight": self.readout.weight,
+            "readout.bias": self.readout.bias,
+        }

@@ -1,0 +1,8 @@
+"""The tasks, by name."""
+
+from tasks.task import Sequences, Task
+from tasks.waves import cosine, sine
+
+__all__ = ["TASKS", "Sequences", "Task"]
+
+TASKS: dict[str, Task] = {task.name: task for task in (cosine, sine)}
