@@ -9,7 +9,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
 from rich.console import Console
 from rich.text import Text
@@ -33,12 +32,19 @@ PLAIN_WIDTH = 100
 
 app = typer.Typer(
     name="bench",
-    help="Compare implementations of one RNN generator: which are right, how accurate, how fast.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback(invoke_without_command=True)
+def bare(context: typer.Context) -> None:
+    """Compare implementations of one RNN generator: which are right, how accurate, how fast."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(BAD_INPUT)
+
 
 Implementations = Annotated[str, typer.Option("--impl", help="all, or a comma list of names.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or all that are here.")]
@@ -228,12 +234,9 @@ def main(arguments: list[str] | None = None) -> None:
         status = app(args=arguments, prog_name="python -m bench", standalone_mode=False)
     except BenchError as error:
         _fail(str(error))
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        sys.exit(BAD_INPUT)
-    except click.ClickException as error:
+    except typer.TyperException as error:
         _fail(error.format_message())
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         sys.exit(INTERRUPTED)
     except BrokenPipeError:  # `... | head` has read enough
         sys.stderr.close()
@@ -269,8 +272,6 @@ def _output_path(output: Path | None, config: configuration.RunConfig, *, overwr
             output.parent.mkdir(exist_ok=True)
         except OSError as error:
             raise BenchError(f"cannot make the folder results ({error.strerror})") from None
-    if output.suffix != ".json":
-        raise BenchError(f"--output must end in .json, got {output}")
     configuration.check_writable(output)
     if output.exists() and not overwrite:
         raise BenchError(f"--output {output} exists; choose another name, or add --overwrite")

@@ -147,6 +147,8 @@ def check_writable(path: Path) -> None:
     """
     if path.is_dir():
         raise BenchError(f"--output {path} is a folder; name a file in it, such as {path}/run.json")
+    if path.suffix != ".json":  # the plots go into a folder of the name that is left
+        raise BenchError(f"--output must end in .json, got {path}")
     if not path.parent.is_dir():
         raise BenchError(f"--output {path}: there is no folder {path.parent}; create it first")
     probe = path.with_name(f".{path.name}.probe")

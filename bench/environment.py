@@ -137,7 +137,8 @@ def describe() -> Environment:
         numpy=metadata.version("numpy"),
         cuda=torch.version.cuda,
         cudnn=None if cudnn is None else str(cudnn),
-        os=f"{platform.system()} {platform.release()} {platform.machine()}",
+        # A release may carry a builder's or a cloud's own suffix: its numbers are enough.
+        os=f"{platform.system()} {platform.release().split('-')[0]} {platform.machine()}",
         cpu=_cpu_model(),
         cores=psutil.cpu_count(logical=True) or 1,
         memory_bytes=psutil.virtual_memory().total,

@@ -130,7 +130,8 @@ def compare(evaluating: Generator, training: Generator, trial: Trial) -> Errors:
     like = next(iter(training.weights().values()))
 
     def tensor(array: NDArray[np.float64]) -> Tensor:
-        return torch.from_numpy(array).to(device=like.device, dtype=like.dtype)
+        # A copy always: sharing the trial's memory would hide that an argument was changed.
+        return torch.tensor(array, device=like.device, dtype=like.dtype)
 
     forced = torch.tensor(trial.forced)
     inputs, h0 = tensor(trial.inputs), tensor(trial.h0)

@@ -78,7 +78,7 @@ def best_worst(result: Result, case: Case) -> Figure:
     accuracy = case.accuracy
     if accuracy is None:
         raise ValueError(f"{case.implementation} on {case.device} has no accuracy")
-    figure = Figure(figsize=(WIDTH_INCHES, 2.9), layout="constrained")
+    figure = Figure(figsize=(WIDTH_INCHES, 3.0), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True)
     warm_up = result.config.evaluation.warm_up
     panels = [
@@ -87,12 +87,11 @@ def best_worst(result: Result, case: Case) -> Figure:
     ]
     for axes, word, trajectory, mse, index in panels:
         _trajectory(axes, trajectory, warm_up)
-        title = (
-            f"{case.implementation} on {case.device}: {word} of {len(accuracy.mse_per_sequence):,}"
-        )
-        axes.set_title(f"{title} (no. {index}), MSE {mse:.1e}", loc="left")
+        of = f"{len(accuracy.mse_per_sequence):,}"
+        axes.set_title(f"{word} of {of} (no. {index}): MSE {mse:.1e}", loc="left")
         axes.set_ylabel("value")
     lower.set_xlabel("step")
+    figure.suptitle(f"{case.implementation} on {case.device}", fontsize=8, fontweight="bold")
     handles, labels = upper.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
     return figure
@@ -167,6 +166,7 @@ def _bars(axes: Axes, rows: list[ThroughputRow]) -> None:
         axes.text(rate + high[number], number, text, va="center", fontsize=6.5)
     axes.invert_yaxis()
     axes.set_xlim(0, 1.18 * float((rates + high).max()))
+    axes.xaxis.set_major_formatter("{x:,.4g}" if (rates + high).max() < 1000 else "{x:,.0f}")
     axes.tick_params(axis="y", length=0)
 
 

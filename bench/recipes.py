@@ -25,8 +25,8 @@ class Recipe:
         points: points of a sequence at the first and, linearly in between, at the last iteration.
         learning_rate: Adam's; with ``schedule="one_cycle"`` the peak (Smith and Topin, 2018).
         schedule: ``"constant"`` or ``"one_cycle"``.
-        forcing: ``"lab"`` flips the lecture's coin for each step; ``"warm_up"`` forces the first
-            ``loss_warm_up`` steps and lets all others run free.
+        forced_steps: steps at the start that are forced, all others running free; None flips the
+            lecture's coin for every step.
         loss_warm_up: steps at the start that the loss leaves out.
         clip_norm: largest norm of the gradient (Pascanu et al., 2013), or None.
         orthogonal: start the recurrent matrices orthogonal (Saxe et al., 2014), which neither
@@ -39,7 +39,7 @@ class Recipe:
     points: tuple[int, int]
     learning_rate: float
     schedule: Literal["constant", "one_cycle"]
-    forcing: Literal["lab", "warm_up"]
+    forced_steps: int | None
     loss_warm_up: int
     clip_norm: float | None
     orthogonal: bool
@@ -47,13 +47,13 @@ class Recipe:
 
 RECIPES: dict[str, Recipe] = {
     "quick": Recipe(
-        summary="sequences that grow from 60 to 300 points, free-running after 20 steps",
+        summary="sequences that grow from 60 to 300 points, free-running after 50 steps",
         iterations=1000,
         batch_size=32,
         points=(61, 301),
         learning_rate=1e-3,
         schedule="one_cycle",
-        forcing="warm_up",
+        forced_steps=50,
         loss_warm_up=20,
         clip_norm=1.0,
         orthogonal=True,
@@ -65,7 +65,7 @@ RECIPES: dict[str, Recipe] = {
         points=(100, 100),
         learning_rate=1e-3,
         schedule="constant",
-        forcing="lab",
+        forced_steps=None,
         loss_warm_up=20,
         clip_norm=None,
         orthogonal=False,
@@ -77,7 +77,7 @@ RECIPES: dict[str, Recipe] = {
         points=(61, 501),
         learning_rate=1e-3,
         schedule="one_cycle",
-        forcing="warm_up",
+        forced_steps=50,
         loss_warm_up=50,
         clip_norm=1.0,
         orthogonal=True,
@@ -101,8 +101,8 @@ def batches(recipe: Recipe, task: Task, seed: int, iterations: int) -> Iterator[
     for iteration in range(iterations):
         points = round(first + (last - first) * iteration / iterations)
         sequences = task.draw(data, recipe.batch_size, points)
-        if recipe.forcing == "lab":
+        if recipe.forced_steps is None:
             forced = coin_flips(flips, points - 1, lab_free_probability(iteration))
         else:
-            forced = warm_up(points - 1, recipe.loss_warm_up)
+            forced = warm_up(points - 1, recipe.forced_steps)
         yield Batch(sequences, forced)

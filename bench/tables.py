@@ -71,7 +71,7 @@ def accuracy(result: Result) -> Table:
     """Closed-loop errors, the trivial predictors beneath, and the lecture's own result."""
     evaluation = result.config.evaluation
     free = evaluation.points - 1 - evaluation.warm_up
-    published = ("lecture (sine, published)", "", _error(PUBLISHED_MSE)) + (NOTHING,) * 4
+    published = ("lecture, published", "sine", _error(PUBLISHED_MSE)) + (NOTHING,) * 4
     return Table(
         title=f"Accuracy: squared error over {free:,} free-running steps of "
         f"{evaluation.sequences:,} {result.config.task}s",
@@ -200,6 +200,7 @@ def to_rich(table: Table) -> RichTable:
     rich = RichTable(
         title=table.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD,
         pad_edge=False,
+        collapse_padding=True,
     )  # fmt: skip
     for index, column in enumerate(table.columns):
         words = index < table.text_columns and column != "batch"

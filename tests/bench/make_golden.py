@@ -1,0 +1,31 @@
+"""Makes golden/result.json anew: run it only when the schema version grows."""
+
+from pathlib import Path
+
+from bench.config import EvaluationConfig, RunConfig
+from bench.runner import run
+from impls import GeneratorConfig
+
+GOLDEN = Path(__file__).parent / "golden" / "result.json"
+
+
+class Quiet:
+    def start(self, stage, total):
+        pass
+
+    def advance(self):
+        pass
+
+    def note(self, text):
+        pass
+
+
+if __name__ == "__main__":
+    config = RunConfig(
+        model=GeneratorConfig(hidden_size=4, num_layers=2),
+        iterations=6,
+        rounds=2,
+        batch_sizes={"generate": (1, 2), "train_step": (1,)},
+        evaluation=EvaluationConfig(sequences=5, points=30, warm_up=10),
+    )
+    run(config, GOLDEN, Quiet())

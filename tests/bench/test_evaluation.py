@@ -1,0 +1,114 @@
+"""The evaluation against an independent computation in plain NumPy."""
+
+import numpy as np
+import pytest
+import torch
+
+import impls
+from bench import evaluation
+from bench.config import EvaluationConfig
+from impls import REGISTRY, GeneratorConfig
+from tasks import TASKS
+
+SMALL = EvaluationConfig(seed=5, sequences=13, points=150, warm_up=40)
+
+
+def by_hand(model, config):
+    """Everything again with no code of the project: data, closed loop, errors."""
+    w = {name: t.detach().double().numpy() for name, t in model.weights().items()}
+    rng = np.random.default_rng(config.seed)
+    phase = rng.uniform(0, 2 * np.pi, config.sequences)
+    amplitude = rng.uniform(0.5, 1.5, config.sequences)
+    t = np.arange(config.points) * 10 / 99
+    x = amplitude * np.cos(t[:, None] + phase)
+    h = np.zeros((config.sequences, model.config.hidden_size))
+    y, errors = None, []
+    for step in range(config.points - 1):
+        read = x[step] if step < config.warm_up else y
+        a = h @ w["weight_hh_l0"].T + read[:, None] * w["weight_ih_l0"][:, 0]
+        h = np.tanh(a + w["bias_ih_l0"] + w["bias_hh_l0"])
+        y = h @ w["readout.weight"][0] + w["readout.bias"][0]
+        if step >= config.warm_up:
+            errors.append((y - x[step + 1]) ** 2)
+    return x, np.array(errors)
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+@pytest.mark.parametrize("config", [SMALL, EvaluationConfig()], ids=["small", "default"])
+def test_errors_agree_with_an_independent_computation(name, config):
+    model = impls.create(name, GeneratorConfig(hidden_size=12), dtype=torch.float64, seed=2)
+    sequences = evaluation.test_set(TASKS["cosine"], config)
+    found = evaluation.evaluate(model, sequences, config)
+    _, errors = by_hand(model, config)
+    per_sequence = errors.mean(axis=0)
+    assert len(errors) == config.points - 1 - config.warm_up
+    np.testing.assert_allclose(found.mse_per_sequence, per_sequence, rtol=1e-6)
+    np.testing.assert_allclose(found.mse_per_step, errors.mean(axis=1), rtol=1e-6)
+    expected = {
+        "mse_mean": per_sequence.mean(),
+        "mse_median": np.median(per_sequence),
+        "mse_p95": np.quantile(per_sequence, 0.95),
+        "mse_best": min(per_sequence),
+        "mse_worst": max(per_sequence),
+    }
+    for field, value in expected.items():
+        assert getattr(found, field) == pytest.approx(value, rel=1e-6)
+    assert found.best_index == int(np.argmin(per_sequence))
+    assert found.worst_index == int(np.argmax(per_sequence))
+
+
+def test_best_and_worst_hold_the_curves_they_name():
+    model = impls.create("manual_cell", GeneratorConfig(hidden_size=12), seed=2)
+    sequences = evaluation.test_set(TASKS["cosine"], SMALL)
+    found = evaluation.evaluate(model, sequences, SMALL)
+    for trajectory, index, mse in [
+        (found.best, found.best_index, found.mse_best),
+        (found.worst, found.worst_index, found.mse_worst),
+    ]:
+        target, prediction = np.array(trajectory.target), np.array(trajectory.prediction)
+        np.testing.assert_allclose(target, sequences.targets[:, index, 0], atol=1e-6)
+        again = np.square(prediction - target)[SMALL.warm_up :].mean()
+        assert again == pytest.approx(mse, rel=1e-4)
+
+
+def test_baselines_by_hand():
+    sequences = evaluation.test_set(TASKS["cosine"], SMALL)
+    x = np.concatenate([sequences.inputs[:, :, 0], sequences.targets[-1:, :, 0]])
+    truth = x[SMALL.warm_up + 1 :]
+    found = evaluation.baselines(TASKS["cosine"], sequences, SMALL)
+    assert found.zero.mse_mean == pytest.approx(np.square(truth).mean(), rel=1e-12)
+    last = x[SMALL.warm_up - 1]
+    assert found.repeat.mse_mean == pytest.approx(np.square(truth - last).mean(), rel=1e-12)
+    # The recurrence is exact but for float32, and it starts from the last two values known.
+    assert 0 < found.recurrence.mse_mean < 1e-9
+    exact = [*x[SMALL.warm_up - 2 : SMALL.warm_up].astype(np.float32)]
+    for _ in range(len(truth) + 1):
+        exact.append(np.float32(2 * np.cos(10 / 99)) * exact[-1] - exact[-2])
+    again = np.square(np.array(exact[3:], dtype=float) - truth).mean(axis=1)
+    np.testing.assert_allclose(found.recurrence.mse_per_step, again, rtol=1e-6)
+
+
+def test_zero_gets_half_the_mean_square_amplitude():
+    """E[a^2] / 2 for a uniform in [0.5, 1.5): (1 + 1/12) / 2 = 0.5417."""
+    config = EvaluationConfig()
+    sequences = evaluation.test_set(TASKS["cosine"], config)
+    found = evaluation.baselines(TASKS["cosine"], sequences, config)
+    assert found.zero.mse_mean == pytest.approx((1 + 1 / 12) / 2, rel=0.05)
+
+
+def test_a_prediction_that_is_not_finite_names_its_step(register):
+    model = impls.create("manual_cell", GeneratorConfig(hidden_size=4, nonlinearity="relu"))
+    weights = {name: weight.detach().clone() for name, weight in model.weights().items()}
+    weights["weight_hh_l0"] = 1e6 * torch.eye(4)
+    weights["bias_hh_l0"] = torch.ones(4)
+    model.load_weights(weights)
+    sequences = evaluation.test_set(TASKS["cosine"], SMALL)
+    with pytest.raises(evaluation.NotFiniteError, match=r"prediction of step \d+ is not finite"):
+        evaluation.evaluate(model, sequences, SMALL)
+
+
+def test_the_true_values_after_the_warm_up_are_hidden(register):
+    model = impls.create(register("reads_free_rows"), GeneratorConfig(hidden_size=4))
+    sequences = evaluation.test_set(TASKS["cosine"], SMALL)
+    with pytest.raises(evaluation.NotFiniteError, match="step 40 "):
+        evaluation.evaluate(model, sequences, SMALL)

@@ -1,0 +1,133 @@
+"""The lab recipe against a transcription of the lecture's loop; divergence; orthogonal starts."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn, optim
+
+import impls
+from bench.recipes import RECIPES, batches
+from bench.training import DivergedError, make_orthogonal, train
+from impls import REGISTRY, GeneratorConfig
+from tasks import TASKS
+
+every = pytest.mark.parametrize("name", REGISTRY)
+
+
+class SineRNN(nn.Module):
+    """The slides' model, transcribed; its slip (`h1` read before it is set) mended with `h`."""
+
+    def __init__(self, flips, p=0.5):
+        super().__init__()
+        self.rnn_layer = nn.RNN(input_size=1, hidden_size=128)
+        self.out_layer = nn.Linear(in_features=128, out_features=1)
+        self.p = p
+        self.flips = flips
+
+    def forward(self, seq, h=None):
+        out = []
+        X_in = torch.unsqueeze(seq[0], 0)
+        for X in seq:
+            if self.flips.random() > self.p:
+                X_in = X.unsqueeze(dim=0)
+            tmp, h = self.rnn_layer(X_in, h)
+            X_in = self.out_layer(tmp)
+            out.append(X_in)
+        return torch.stack(out).squeeze(1), h
+
+
+def slides_losses(weights, seed, iterations):
+    """The slides' training loop, fed the same phases and coin flips as our recipe."""
+    phases, flips = np.random.default_rng((seed, 1)), np.random.default_rng((seed, 2))
+    seq = SineRNN(flips)
+    readout = {name.removeprefix("readout."): w for name, w in weights.items() if "readout" in name}
+    seq.out_layer.load_state_dict(readout)
+    seq.rnn_layer.load_state_dict({n: w for n, w in weights.items() if "readout" not in n})
+    criterion = nn.MSELoss()
+    optimizer = optim.Adam(seq.parameters(), lr=0.001)
+    train_loss = []
+    for i in range(iterations):
+        data = np.sin(np.linspace(0, 10, 100) + 2 * np.pi * phases.random())
+        xs = data[:-1]
+        ys = data[1:]
+        X = torch.Tensor(xs).view(-1, 1, 1)
+        y = torch.Tensor(ys)
+        if i % 100 == 0:
+            seq.p = min(seq.p + 0.1, 0.85)
+        optimizer.zero_grad()
+        rnn_out, _ = seq(X)
+        loss = criterion(rnn_out[20:].view(-1), y[20:])
+        loss.backward()
+        optimizer.step()
+        train_loss.append(loss.item())
+    return train_loss
+
+
+@every
+def test_the_lab_recipe_is_the_slides_loop(name):
+    model = impls.create(name, GeneratorConfig(), seed=5)
+    weights = {key: weight.detach().clone() for key, weight in model.weights().items()}
+    expected = slides_losses(weights, seed=8, iterations=50)
+    outcome = train(model, "lab", RECIPES["lab"], TASKS["sine"], seed=8, iterations=50)
+    np.testing.assert_allclose(outcome.loss, expected, rtol=0, atol=1e-5)
+
+
+def test_the_lab_recipe_past_the_first_growth_of_p():
+    """At iterations 100, 200, 300 p grows; the flips that are drawn must follow it."""
+    drawn = list(batches(RECIPES["lab"], TASKS["sine"], 8, 400))
+    flips, p = np.random.default_rng((8, 2)), 0.5
+    for i, batch in enumerate(drawn):
+        if i % 100 == 0:
+            p = min(p + 0.1, 0.85)
+        expected = flips.random(99) > p
+        np.testing.assert_array_equal(batch.forced[1:], expected[1:])
+    assert RECIPES["lab"].iterations == 10_000
+
+
+@every
+def test_training_is_repeatable_and_learns(name):
+    def losses():
+        model = impls.create(name, GeneratorConfig(hidden_size=16), seed=1)
+        return train(model, "quick", RECIPES["quick"], TASKS["cosine"], seed=2, iterations=40).loss
+
+    first = losses()
+    assert first == losses()
+    assert len(first) == 40
+    assert np.mean(first[-5:]) < 0.7 * first[0]
+
+
+def test_batches_grow_as_the_recipe_says():
+    drawn = list(batches(RECIPES["quick"], TASKS["cosine"], 0, 10))
+    lengths = [len(batch.forced) for batch in drawn]
+    assert lengths[0] == 60
+    assert lengths == sorted(lengths)
+    assert lengths[-1] < 300
+    assert all(batch.sequences.inputs.shape[1] == 32 for batch in drawn)
+    assert all(batch.forced[:50].all() and not batch.forced[50:].any() for batch in drawn)
+
+
+def test_seeds_tell_batches_apart():
+    recipe, task = RECIPES["lab"], TASKS["cosine"]
+    one, same, two = (next(batches(recipe, task, seed, 1)) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(one.sequences.inputs, same.sequences.inputs)
+    np.testing.assert_array_equal(one.forced, same.forced)
+    assert not np.allclose(one.sequences.inputs, two.sequences.inputs)
+
+
+def test_divergence_names_the_iteration(register):
+    model = impls.create(register("diverges"), GeneratorConfig(hidden_size=4))
+    with pytest.raises(DivergedError, match="the loss of iteration 2 is nan") as caught:
+        train(model, "quick", RECIPES["quick"], TASKS["cosine"], seed=0, iterations=9)
+    assert caught.value.iteration == 2
+
+
+def test_orthogonal_start():
+    model = impls.create("torch_cell", GeneratorConfig(hidden_size=9, num_layers=2))
+    before = model.weights()["weight_ih_l1"].clone()
+    make_orthogonal(model, seed=1)
+    for layer in range(2):
+        W = model.weights()[f"weight_hh_l{layer}"].detach()
+        torch.testing.assert_close(W @ W.t(), torch.eye(9), atol=1e-6, rtol=0)
+    assert torch.equal(model.weights()["weight_ih_l1"], before)
+    first, second = model.weights()["weight_hh_l0"], model.weights()["weight_hh_l1"]
+    assert not torch.equal(first, second)

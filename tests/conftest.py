@@ -1,0 +1,61 @@
+"""What all tests share: no pool of threads, steady hypothesis, benchmarks apart, a small result."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+import impls
+from impls import Entry
+
+settings.register_profile(
+    "rnn-bench",
+    deadline=None,  # the first call of a shape is slower than the others
+    derandomize=True,  # a red test is red again on the next machine
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("rnn-bench")
+
+GOLDEN = Path(__file__).parent / "bench" / "golden" / "result.json"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A plain ``pytest`` checks; only ``--benchmark-only`` times."""
+    if config.getoption("--benchmark-only"):
+        return
+    timed = [item for item in items if "benchmark" in getattr(item, "fixturenames", ())]
+    if timed:
+        config.hook.pytest_deselected(items=timed)
+        items[:] = [item for item in items if item not in timed]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip(f"needs a CUDA device; torch {torch.__version__} sees none")
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def golden() -> Path:
+    """A result file of schema 1, as it must stay readable."""
+    return GOLDEN
+
+
+@pytest.fixture
+def register(monkeypatch):
+    """Put an implementation of tests/liars into the registry for one test."""
+
+    def add(name: str) -> str:
+        entry = Entry(f"tests.liars.{name}:Liar", "cheats")
+        monkeypatch.setitem(impls.REGISTRY, name, entry)
+        return name
+
+    return add
