@@ -195,6 +195,12 @@ def show(
     file: Annotated[Path, typer.Argument(help="A result file.", show_default=False)],
     as_json: AsJson = False,
     as_markdown: AsMarkdown = False,
+    table: Annotated[
+        str | None,
+        typer.Option(
+            help="Print one: overview, accuracy, throughput or parity.", show_default=False
+        ),
+    ] = None,
     plots: Annotated[
         bool, typer.Option(help="Bring the plots in the folder beside the file up to date.")
     ] = True,
@@ -203,8 +209,13 @@ def show(
     result = records.load(file)
     if as_json:
         _print_json(_numbers(result))
-    elif as_markdown:
-        _print_markdown(tables.result_tables(result))
+        return
+    found = tables.result_tables(result, table)
+    if as_markdown:
+        typer.echo(tables.markdown_text(tables.heading(result)) + "\n")
+        _print_markdown(found)
+    elif table:
+        _print_tables(found)
     else:
         _show(result, file, plots=plots)
 

@@ -52,7 +52,6 @@ def listing_table(entries: list[Listing]) -> Table:
     return Table(
         title=f"Implementations (torch {torch_version}; GPUs: {gpus})",
         columns=("implementation", *DEVICES, "what it is"),
-        text_columns=4,
         sections=(rows,),
         notes=notes,
     )

@@ -1,13 +1,15 @@
 """Rows of numbers -> tables of words, and those to a terminal or to Markdown."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from rich import box
 from rich.markup import escape
 from rich.table import Table as RichTable
 
 from bench.compare import Comparison
+from bench.errors import unknown
 from bench.records import Case, Result
 from bench.summary import (
     AccuracyRow,
@@ -22,6 +24,10 @@ NOTHING = "-"
 # The lecture's slide "Results - Predictions": one unit sine, 1000 free-running steps.
 PUBLISHED_MSE = 0.9695
 
+WORD_COLUMNS = frozenset(
+    ["implementation", "device", "workload", "parity", "verdict", "cpu", "cuda", "what it is"]
+)
+
 Row = tuple[str, ...]
 
 
@@ -32,14 +38,12 @@ class Table:
     Attributes:
         title: what it shows.
         columns: headings.
-        text_columns: how many columns, from the left, hold words; the others hold numbers.
         sections: rows, in groups with a line between them.
         notes: what a reader has to know, one sentence or two each.
     """
 
     title: str
     columns: Row
-    text_columns: int
     sections: tuple[tuple[Row, ...], ...]
     notes: tuple[str, ...] = ()
 
@@ -62,9 +66,59 @@ def heading(result: Result) -> str:
     return " · ".join(parts)
 
 
-def result_tables(result: Result) -> list[Table]:
-    """Accuracy, throughput and parity, in the order in which they are asked for."""
-    return [accuracy(result), throughput(result), parity(result.cases)]
+def result_tables(result: Result, only: str | None = None) -> list[Table]:
+    """Accuracy, throughput and parity; or the one that ``only`` names, `overview` among them.
+
+    Raises:
+        BenchError: no table has that name.
+    """
+    builders: dict[str, Callable[[], Table]] = {
+        "overview": lambda: overview(result),
+        "accuracy": lambda: accuracy(result),
+        "throughput": lambda: throughput(result),
+        "parity": lambda: parity(result.cases),
+    }
+    if only is None:
+        return [builders[name]() for name in ("accuracy", "throughput", "parity")]
+    if only not in builders:
+        raise unknown("table", only, builders)
+    return [builders[only]()]
+
+
+def overview(result: Result) -> Table:
+    """One line a case: right or not, how accurate, how fast at each workload and batch size."""
+    timed = throughput_rows(result)
+    groups = list(dict.fromkeys((row.workload, row.batch_size) for row in timed))
+    cells = {
+        (row.implementation, row.device, row.workload, row.batch_size): (
+            _significant(row.microseconds_per_step)
+            + ("" if row.ratio is None else f" ({_ratio(row.ratio)})")
+        )
+        for row in timed
+    }
+    rows = tuple(
+        (
+            case.implementation,
+            case.device,
+            _verdict(row),
+            _error(case.accuracy.mse_mean if case.accuracy else None),
+            *(cells.get((*case.key, *group), NOTHING) for group in groups),
+        )
+        for case, row in zip(result.cases, parity_rows(result.cases), strict=True)
+    )
+    return Table(
+        title="Overview",
+        columns=("implementation", "device", "parity", "mean MSE")
+        + tuple(f"{workload} {batch:,}" for workload, batch in groups),
+        sections=(rows,),
+        notes=(
+            "mean MSE: closed loop, after training; always zero gets "
+            f"{_error(result.baselines.zero.mse_mean if result.baselines else None)}. The last "
+            "columns: workload and batch size, in microseconds for one step of the whole batch "
+            f"(and how many times as fast as {result.config.baseline}).",
+            *_reasons(result.cases),
+        ),
+    )
 
 
 def accuracy(result: Result) -> Table:
@@ -76,7 +130,6 @@ def accuracy(result: Result) -> Table:
         title=f"Accuracy: squared error over {free:,} free-running steps of "
         f"{evaluation.sequences:,} {result.config.task}s",
         columns=("implementation", "device", "mean", "median", "best", "worst", "training"),
-        text_columns=2,
         sections=(
             tuple(_accuracy(row) for row in accuracy_rows(result)),
             tuple(_accuracy(row) for row in baseline_rows(result)),
@@ -124,7 +177,6 @@ def throughput(result: Result) -> Table:
             "ratio",
             "spread",
         ),
-        text_columns=4,
         sections=sections,
         notes=(
             "steps/s: sequence-steps, T x B over the seconds of one call; us/step: microseconds "
@@ -141,7 +193,6 @@ def parity(cases: tuple[Case, ...]) -> Table:
     return Table(
         title="Parity with the float64 reference",
         columns=("implementation", "device", "verdict", "output", "gradient", "tolerance"),
-        text_columns=3,
         sections=(tuple(_parity(row) for row in parity_rows(cases)),),
         notes=(
             "largest error of predictions and states, and of all gradients, relative to the "
@@ -153,8 +204,7 @@ def parity(cases: tuple[Case, ...]) -> Table:
 def check_table(cases: tuple[Case, ...]) -> Table:
     """Parity alone, with the reason of every case that did not pass."""
     table = parity(cases)
-    notes = table.notes + _reasons(cases)
-    return Table(table.title, table.columns, table.text_columns, table.sections, notes)
+    return replace(table, notes=table.notes + _reasons(cases))
 
 
 def comparison_tables(comparison: Comparison, base: str, new: str) -> list[Table]:
@@ -182,13 +232,11 @@ def comparison_tables(comparison: Comparison, base: str, new: str) -> list[Table
         Table(
             "Accuracy: mean squared error, lower is better",
             ("implementation", "device", "base", "new", "ratio"),
-            2,
             (accuracy_section,),
         ),
         Table(
             "Throughput: steps per second, higher is better",
             ("workload", "batch", "implementation", "device", "base", "new", "ratio"),
-            4,
             (throughput_section,),
             notes,
         ),
@@ -202,9 +250,9 @@ def to_rich(table: Table) -> RichTable:
         pad_edge=False,
         collapse_padding=True,
     )  # fmt: skip
-    for index, column in enumerate(table.columns):
-        words = index < table.text_columns and column != "batch"
-        rich.add_column(column, justify="left" if words else "right", overflow="fold")
+    for column in table.columns:
+        justify: Literal["left", "right"] = "left" if column in WORD_COLUMNS else "right"
+        rich.add_column(column, justify=justify, overflow="fold")
     for section in table.sections:
         for row in section:
             rich.add_row(*(escape(cell) for cell in row))
@@ -214,19 +262,19 @@ def to_rich(table: Table) -> RichTable:
 
 def to_markdown(table: Table) -> str:
     """A GitHub table under a bold title, its notes beneath."""
-    rule = [":--" if index < table.text_columns else "--:" for index in range(len(table.columns))]
+    rule = [":--" if column in WORD_COLUMNS else "--:" for column in table.columns]
     rows = [row for section in table.sections for row in section]
     lines = [_markdown_row(table.columns), _markdown_row(rule, raw=True)]
     lines += [_markdown_row(row) for row in rows]
-    notes = "".join(f"\n\n{_markdown_text(note)}" for note in table.notes)
-    return f"**{_markdown_text(table.title)}**\n\n" + "\n".join(lines) + notes + "\n"
+    notes = "".join(f"\n\n{markdown_text(note)}" for note in table.notes)
+    return f"**{markdown_text(table.title)}**\n\n" + "\n".join(lines) + notes + "\n"
 
 
 def _markdown_row(cells: Iterable[str], *, raw: bool = False) -> str:
-    return "| " + " | ".join(cell if raw else _markdown_text(cell) for cell in cells) + " |"
+    return "| " + " | ".join(cell if raw else markdown_text(cell) for cell in cells) + " |"
 
 
-def _markdown_text(text: str) -> str:
+def markdown_text(text: str) -> str:
     """Nothing in a result file may become markup: names and reasons can be anybody's."""
     for character in "\\`*_[]<>|":
         text = text.replace(character, "\\" + character)
@@ -241,10 +289,13 @@ def _accuracy(row: AccuracyRow) -> Row:
 
 
 def _parity(row: ParityRow) -> Row:
-    verdict = {True: "pass", False: "FAIL", None: row.status}[row.passed]
     errors = (row.output_error, row.gradient_error, row.tolerance)
     words = (NOTHING if error is None else f"{error:.1e}" for error in errors)
-    return (row.implementation, row.device, verdict, *words)
+    return (row.implementation, row.device, _verdict(row), *words)
+
+
+def _verdict(row: ParityRow) -> str:
+    return {True: "pass", False: "FAIL", None: row.status}[row.passed]
 
 
 def _reasons(cases: tuple[Case, ...]) -> tuple[str, ...]:

@@ -260,4 +260,4 @@ def test_a_reader_that_closes_early_is_no_error(golden):
     command = f"'{sys.executable}' -m bench show '{golden}' --markdown | head -1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert done.stderr == ""
-    assert done.stdout.startswith("**Accuracy")
+    assert done.stdout.startswith("cosine, recipe quick")

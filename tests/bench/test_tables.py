@@ -7,6 +7,7 @@ from rich.console import Console
 
 from bench import summary, tables
 from bench.compare import compare
+from bench.errors import BenchError
 from bench.records import load
 
 
@@ -73,6 +74,21 @@ def test_accuracy_holds_the_numbers_of_the_file(result):
         "always zero", "repeat last value", "exact recurrence",
     ]  # fmt: skip
     assert table.sections[2][0][:3] == ("lecture, published", "sine", "0.9695")
+
+
+def test_the_overview_holds_what_the_other_tables_hold(result):
+    [table] = tables.result_tables(result, "overview")
+    [rows] = table.sections
+    accuracy, throughput = tables.accuracy(result), tables.throughput(result)
+    for row, exact in zip(rows, accuracy.sections[0], strict=True):
+        assert (row[0], row[1], row[3]) == exact[:3]
+        assert row[2] == "pass"
+    for column, section in zip(range(4, 7), throughput.sections, strict=True):
+        assert table.columns[column] == f"{section[0][0]} {section[0][1]}"
+        assert [row[column] for row in rows] == [f"{cells[5]} ({cells[6]})" for cells in section]
+    assert tables.result_tables(result, "parity") == [tables.parity(result.cases)]
+    with pytest.raises(BenchError, match="unknown table 'acuracy'; did you mean 'accuracy'"):
+        tables.result_tables(result, "acuracy")
 
 
 def test_throughput_groups_and_ratios(result):

@@ -1,0 +1,80 @@
+"""The README tells the truth: its outputs are those of its commands, its numbers those measured."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.config import RunConfig
+from bench.records import load
+from tests.readme import CONSOLE, MARKDOWN, README, ROOT, output
+
+TEXT = README.read_text(encoding="utf-8")
+REFERENCE = ROOT / "results" / "reference" / "cpu.json"
+PLACES = [(m[2], m[3]) for m in [*MARKDOWN.finditer(TEXT), *CONSOLE.finditer(TEXT)]]
+
+
+@pytest.mark.parametrize(("command", "shown"), PLACES, ids=[command for command, _ in PLACES])
+def test_outputs_are_real(command, shown):
+    found = output(command)
+    # What is installed and what is plugged in differs from machine to machine.
+    if command.startswith("python -m bench list"):
+        shown, found = (re.sub(r"torch \S+|GPUs: .*", "", text) for text in (shown, found))
+    # Rounding differs in the last bit from processor to processor.
+    if command.startswith("python -m bench check"):
+        shown, found = (re.sub(r"\d\.\de-\d\d", "#", text) for text in (shown, found))
+    assert shown.split() == found.split()
+
+
+def test_every_command_is_there():
+    for command in ("run", "list", "check", "show", "compare"):
+        assert any(f"python -m bench {command}" in place for place, _ in PLACES), command
+
+
+def test_the_reference_is_a_whole_default_run():
+    result = load(REFERENCE)
+    assert result.config == RunConfig()
+    assert result.environment.git_dirty is False
+    assert {case.status for case in result.cases} == {"ok"}
+    assert all(case.accuracy.mse_mean <= 0.05 for case in result.cases)
+
+
+def test_the_first_screen():
+    screen = "\n".join(TEXT.splitlines()[:50])
+    for words in ("make bench", "make test", "tanh", "Timed", "Not timed"):
+        assert words in screen
+    assert screen.count("<!-- output of: python -m bench show results/reference/cpu.json") == 1
+
+
+def test_links_and_pictures_lead_somewhere():
+    for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", TEXT):
+        if not target.startswith("http"):
+            assert (ROOT / target).exists(), target
+
+
+def test_the_example_implementation_works(tmp_path):
+    """The README's new implementation, pasted as it stands, passes the gate."""
+    [code] = re.findall(r"```python\n# impls/my_cell.py\n(.*?)```", TEXT, re.DOTALL)
+    [line] = re.findall(r'^    ("my_cell": Entry\(.*\)),$', TEXT, re.MULTILINE)
+    module = tmp_path / "my_cell.py"
+    module.write_text(code)
+    entry = line.partition(": ")[2].replace("impls.my_cell", "my_cell")
+    program = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "import impls; from impls import Entry\n"
+        f"impls.REGISTRY['my_cell'] = {entry}\n"
+        "from bench.cli import main; main(['check', '--impl', 'my_cell', '--num-layers', '2'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "pass" in done.stdout
+
+
+def test_no_trace_of_this_machine():
+    home = str(Path.home())
+    assert home not in TEXT
+    assert str(ROOT) not in TEXT
