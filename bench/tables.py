@@ -106,10 +106,10 @@ def overview(result: Result) -> Table:
         )
         for case, row in zip(result.cases, parity_rows(result.cases), strict=True)
     )
+    titles = (f"{workload} {batch:,}" for workload, batch in groups)
     return Table(
         title="Overview",
-        columns=("implementation", "device", "parity", "mean MSE")
-        + tuple(f"{workload} {batch:,}" for workload, batch in groups),
+        columns=("implementation", "device", "parity", "mean MSE", *titles),
         sections=(rows,),
         notes=(
             "mean MSE: closed loop, after training; always zero gets "

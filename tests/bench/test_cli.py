@@ -235,12 +235,11 @@ def test_no_command_shows_the_help(bench):
 
 
 def test_ctrl_c_keeps_what_is_finished_and_says_where(tmp_path):
-    """A real process and a real signal, in the middle of the second training."""
+    """A real process and a real signal, in the middle of the first training."""
     command = [
         sys.executable, "-m", "bench", "run", "--impl", "manual_cell,torch_rnn",
         "--hidden-size", "4", "--iterations", "100000", "--output", str(tmp_path / "r.json"),
     ]  # fmt: skip
-    # The first training is cut short by the test, through a small number of iterations of its own.
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     line = ""
     while "training manual_cell" not in line:
@@ -248,7 +247,9 @@ def test_ctrl_c_keeps_what_is_finished_and_says_where(tmp_path):
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    # A shell shows 130 for both: when the signal meets PyTorch's own calls into Python, the
+    # interpreter ends by the signal itself.
+    assert process.returncode in (130, -signal.SIGINT)
     assert "interrupted: 0 of 2 cases trained; all so far is in " in err
     assert "Traceback" not in err
     cases = json.loads((tmp_path / "r.json").read_text())["cases"]
