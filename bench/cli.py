@@ -14,10 +14,25 @@ from rich.console import Console
 from rich.text import Text
 
 from bench import config as configuration
-from bench import environment, records, summary, tables
+from bench import environment, records, render, summary, tables
 from bench.compare import compare as compare_results
 from bench.errors import BenchError
 from bench.listing import listing, listing_table
+from bench.options import (
+    AsJson,
+    AsMarkdown,
+    Bidirectional,
+    Device,
+    Dropout,
+    Dtype,
+    HiddenSize,
+    Implementations,
+    NoBias,
+    Nonlinearity,
+    NumLayers,
+    Seed,
+    Threads,
+)
 from bench.progress import progress
 from bench.recipes import RECIPES
 from bench.records import Result
@@ -44,23 +59,6 @@ def bare(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
         raise typer.Exit(BAD_INPUT)
-
-
-Implementations = Annotated[str, typer.Option("--impl", help="all, or a comma list of names.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or all that are here.")]
-Dtype = Annotated[str, typer.Option(help=f"{' or '.join(configuration.DTYPES)}.")]
-Seed = Annotated[int, typer.Option(help="Names the weights, the data and the order of timing.")]
-HiddenSize = Annotated[int, typer.Option(help="Units of a layer, H.")]
-NumLayers = Annotated[int, typer.Option(help="Stacked layers, L.")]
-Nonlinearity = Annotated[str, typer.Option(help="tanh or relu.")]
-NoBias = Annotated[bool, typer.Option("--no-bias", help="Cells without biases.")]
-Dropout = Annotated[float, typer.Option(help="Between layers, while training; in [0, 1).")]
-Bidirectional = Annotated[
-    bool, typer.Option("--bidirectional", help="Refused, with the reason.", hidden=True)
-]
-Threads = Annotated[int, typer.Option(help="CPU threads; more than one slows small steps down.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
-AsMarkdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")]
 
 
 @app.command()
@@ -105,29 +103,26 @@ def run(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an old file.")] = False,
 ) -> None:
     """Check, train, evaluate and time; save the result, draw the plots, print the tables."""
-    config = configuration.validated(
-        {
-            "implementations": configuration.implementation_names(impl),
-            "devices": environment.device_names(device),
-            "dtype": dtype,
-            "task": task,
-            "recipe": recipe,
-            "iterations": iterations,
-            "seed": seed,
-            "model": configuration.model_config(
-                hidden_size=hidden_size,
-                num_layers=num_layers,
-                nonlinearity=nonlinearity,
-                bias=not no_bias,
-                dropout=dropout,
-                bidirectional=bidirectional,
-                input_size=TASKS[task].input_size if task in TASKS else 1,
-            ),
-            "batch_sizes": configuration.batch_sizes(batch_size, workload),
-            "rounds": rounds,
-            "threads": threads,
-            "baseline": baseline,
-        }
+    config = _configured(
+        impl,
+        device,
+        model={
+            "hidden_size": hidden_size,
+            "num_layers": num_layers,
+            "nonlinearity": nonlinearity,
+            "bias": not no_bias,
+            "dropout": dropout,
+            "bidirectional": bidirectional,
+        },
+        dtype=dtype,
+        task=task,
+        recipe=recipe,
+        iterations=iterations,
+        seed=seed,
+        batch_sizes=configuration.batch_sizes(batch_size, workload),
+        rounds=rounds,
+        threads=threads,
+        baseline=baseline,
     )
     path = _output_path(output, config, overwrite=overwrite)
     result = _execute(config, path)
@@ -162,22 +157,20 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Parity with the float64 reference alone; exit status 1 when an implementation fails."""
-    config = configuration.validated(
-        {
-            "implementations": configuration.implementation_names(impl),
-            "devices": environment.device_names(device),
-            "dtype": dtype,
-            "seed": seed,
-            "model": configuration.model_config(
-                hidden_size=hidden_size,
-                num_layers=num_layers,
-                nonlinearity=nonlinearity,
-                bias=not no_bias,
-                dropout=dropout,
-                bidirectional=bidirectional,
-            ),
-            "threads": threads,
-        }
+    config = _configured(
+        impl,
+        device,
+        model={
+            "hidden_size": hidden_size,
+            "num_layers": num_layers,
+            "nonlinearity": nonlinearity,
+            "bias": not no_bias,
+            "dropout": dropout,
+            "bidirectional": bidirectional,
+        },
+        dtype=dtype,
+        seed=seed,
+        threads=threads,
     )
     from bench import runner
 
@@ -212,7 +205,7 @@ def show(
         return
     found = tables.result_tables(result, table)
     if as_markdown:
-        typer.echo(tables.markdown_text(tables.heading(result)) + "\n")
+        typer.echo(render.markdown_text(tables.heading(result)) + "\n")
         _print_markdown(found)
     elif table:
         _print_tables(found)
@@ -253,6 +246,20 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stderr.close()
         sys.exit(0)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _configured(
+    impl: str, device: str, model: dict[str, Any], **options: Any
+) -> configuration.RunConfig:
+    """The options of the command line, checked: the names first, then the numbers."""
+    return configuration.validated(
+        {
+            "implementations": configuration.implementation_names(impl),
+            "devices": environment.device_names(device),
+            "model": configuration.model_config(**model),
+            **options,
+        }
+    )
 
 
 def _execute(config: configuration.RunConfig, path: Path) -> Result:
@@ -313,18 +320,18 @@ def _numbers(result: Result) -> dict[str, Any]:
     }
 
 
-def _print_tables(found: list[tables.Table]) -> None:
+def _print_tables(found: list[render.Table]) -> None:
     console = _stdout()
     for table in found:
         console.print()
-        console.print(tables.to_rich(table))
+        console.print(render.to_rich(table))
         for note in table.notes:
             console.print(Text(note, style="dim"))
     console.print()
 
 
-def _print_markdown(found: list[tables.Table]) -> None:
-    typer.echo("\n".join(tables.to_markdown(table) for table in found), nl=False)
+def _print_markdown(found: list[render.Table]) -> None:
+    typer.echo("\n".join(render.to_markdown(table) for table in found), nl=False)
 
 
 def _print_json(value: Any) -> None:

@@ -4,7 +4,7 @@ import importlib.util
 from dataclasses import dataclass
 
 from bench import environment
-from bench.tables import Table
+from bench.render import Table
 from impls import REGISTRY, Entry
 
 DEVICES = ("cpu", "cuda")

@@ -1,16 +1,11 @@
-"""Rows of numbers -> tables of words, and those to a terminal or to Markdown."""
+"""Rows of numbers -> tables of words."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from typing import Literal
-
-from rich import box
-from rich.markup import escape
-from rich.table import Table as RichTable
+from dataclasses import replace
 
 from bench.compare import Comparison
 from bench.errors import unknown
 from bench.records import Case, Result
+from bench.render import Row, Table
 from bench.summary import (
     AccuracyRow,
     ParityRow,
@@ -23,29 +18,6 @@ from bench.summary import (
 NOTHING = "-"
 # The lecture's slide "Results - Predictions": one unit sine, 1000 free-running steps.
 PUBLISHED_MSE = 0.9695
-
-WORD_COLUMNS = frozenset(
-    ["implementation", "device", "workload", "parity", "verdict", "cpu", "cuda", "what it is"]
-)
-
-Row = tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table in words.
-
-    Attributes:
-        title: what it shows.
-        columns: headings.
-        sections: rows, in groups with a line between them.
-        notes: what a reader has to know, one sentence or two each.
-    """
-
-    title: str
-    columns: Row
-    sections: tuple[tuple[Row, ...], ...]
-    notes: tuple[str, ...] = ()
 
 
 def heading(result: Result) -> str:
@@ -72,7 +44,7 @@ def result_tables(result: Result, only: str | None = None) -> list[Table]:
     Raises:
         BenchError: no table has that name.
     """
-    builders: dict[str, Callable[[], Table]] = {
+    builders = {
         "overview": lambda: overview(result),
         "accuracy": lambda: accuracy(result),
         "throughput": lambda: throughput(result),
@@ -241,44 +213,6 @@ def comparison_tables(comparison: Comparison, base: str, new: str) -> list[Table
             notes,
         ),
     ]
-
-
-def to_rich(table: Table) -> RichTable:
-    """For a terminal; the notes are to be printed beneath."""
-    rich = RichTable(
-        title=table.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        collapse_padding=True,
-    )  # fmt: skip
-    for column in table.columns:
-        justify: Literal["left", "right"] = "left" if column in WORD_COLUMNS else "right"
-        rich.add_column(column, justify=justify, overflow="fold")
-    for section in table.sections:
-        for row in section:
-            rich.add_row(*(escape(cell) for cell in row))
-        rich.add_section()
-    return rich
-
-
-def to_markdown(table: Table) -> str:
-    """A GitHub table under a bold title, its notes beneath."""
-    rule = [":--" if column in WORD_COLUMNS else "--:" for column in table.columns]
-    rows = [row for section in table.sections for row in section]
-    lines = [_markdown_row(table.columns), _markdown_row(rule, raw=True)]
-    lines += [_markdown_row(row) for row in rows]
-    notes = "".join(f"\n\n{markdown_text(note)}" for note in table.notes)
-    return f"**{markdown_text(table.title)}**\n\n" + "\n".join(lines) + notes + "\n"
-
-
-def _markdown_row(cells: Iterable[str], *, raw: bool = False) -> str:
-    return "| " + " | ".join(cell if raw else markdown_text(cell) for cell in cells) + " |"
-
-
-def markdown_text(text: str) -> str:
-    """Nothing in a result file may become markup: names and reasons can be anybody's."""
-    for character in "\\`*_[]<>|":
-        text = text.replace(character, "\\" + character)
-    return text.replace("\n", " ")
 
 
 def _accuracy(row: AccuracyRow) -> Row:

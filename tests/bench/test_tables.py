@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from bench import summary, tables
+from bench import render, summary, tables
 from bench.compare import compare
 from bench.errors import BenchError
 from bench.records import load
@@ -18,7 +18,7 @@ def result(golden):
 
 def rendered(table, width):
     console = Console(file=io.StringIO(), width=width, highlight=False)
-    console.print(tables.to_rich(table))
+    console.print(render.to_rich(table))
     return console.file.getvalue()
 
 
@@ -124,7 +124,7 @@ def test_reasons_stand_under_the_table(result):
 def test_a_name_is_never_markup(name, result):
     shown = with_case(result, 0, implementation=name, status="failed", reason=name, accuracy=None)
     assert name in rendered(tables.accuracy(shown), 120)
-    markdown = tables.to_markdown(tables.accuracy(shown))
+    markdown = render.to_markdown(tables.accuracy(shown))
     row = next(line for line in markdown.splitlines() if "failed" in line)
     unescaped = row.replace("\\|", "")
     assert unescaped.count("|") == 8

@@ -1,0 +1,23 @@
+"""The options that several commands share, described once."""
+
+from typing import Annotated
+
+import typer
+
+from bench.config import DTYPES
+
+Implementations = Annotated[str, typer.Option("--impl", help="all, or a comma list of names.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or all that are here.")]
+Dtype = Annotated[str, typer.Option(help=f"{' or '.join(DTYPES)}.")]
+Seed = Annotated[int, typer.Option(help="Names the weights, the data and the order of timing.")]
+HiddenSize = Annotated[int, typer.Option(help="Units of a layer, H.")]
+NumLayers = Annotated[int, typer.Option(help="Stacked layers, L.")]
+Nonlinearity = Annotated[str, typer.Option(help="tanh or relu.")]
+NoBias = Annotated[bool, typer.Option("--no-bias", help="Cells without biases.")]
+Dropout = Annotated[float, typer.Option(help="Between layers, while training; in [0, 1).")]
+Bidirectional = Annotated[
+    bool, typer.Option("--bidirectional", help="Refused, with the reason.", hidden=True)
+]
+Threads = Annotated[int, typer.Option(help="CPU threads; more than one slows small steps down.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+AsMarkdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")]
