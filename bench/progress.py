@@ -17,7 +17,13 @@ from rich.text import Text
 
 
 class BarProgress:
-    """A bar a stage."""
+    """A bar a stage.
+
+    It is drawn only from within `advance`, between two pieces of work, and at most `REDRAWS` times
+    a stage: rich's own thread would draw while the clock runs.
+    """
+
+    REDRAWS = 50
 
     def __init__(self, console: Console) -> None:
         self._bars = Progress(
@@ -28,7 +34,9 @@ class BarProgress:
             TextColumn("left"),
             TimeRemainingColumn(),
             console=console,
+            auto_refresh=False,
         )
+        self._done, self._total = 0, 0
         self._current: TaskID | None = None
 
     def __enter__(self) -> Self:
@@ -46,11 +54,17 @@ class BarProgress:
     def start(self, stage: str, total: int) -> None:
         """Begin a bar of ``total`` steps."""
         self._current = self._bars.add_task(stage, total=total)
+        self._done, self._total = 0, total
+        self._bars.refresh()
 
     def advance(self) -> None:
         """Fill the bar by one step."""
         if self._current is not None:
             self._bars.advance(self._current)
+            self._done += 1
+            every = -(-self._total // self.REDRAWS)
+            if self._done % every == 0 or self._done >= self._total:
+                self._bars.refresh()
 
     def note(self, text: str) -> None:
         """A line above the bars."""
