@@ -1,6 +1,13 @@
 """``python -m bench``."""
 
-from bench.cli import main
+import sys
+
+INTERRUPTED = 130
 
 if __name__ == "__main__":
-    main()
+    try:
+        from bench.cli import main
+
+        main()
+    except KeyboardInterrupt:  # before a command could say what it had finished
+        sys.exit(INTERRUPTED)

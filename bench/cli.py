@@ -4,10 +4,11 @@ Exit statuses: 0 done; 1 a case failed; 2 bad input; 130 interrupted. Torch is i
 the commands that compute, so that the others start at once.
 """
 
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -205,7 +206,7 @@ def show(
         return
     found = tables.result_tables(result, table)
     if as_markdown:
-        typer.echo(render.markdown_text(tables.heading(result)) + "\n")
+        _echo(render.markdown_text(tables.heading(result)) + "\n\n")
         _print_markdown(found)
     elif table:
         _print_tables(found)
@@ -242,9 +243,6 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(error.format_message())
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:  # `... | head` has read enough
-        sys.stderr.close()
-        sys.exit(0)
     sys.exit(status if isinstance(status, int) else 0)
 
 
@@ -278,6 +276,8 @@ def _execute(config: configuration.RunConfig, path: Path) -> Result:
             soft_wrap=True,
         )
         raise
+    except OSError as error:
+        raise BenchError(f"cannot write {path}: {error.strerror or error}") from None
 
 
 def _output_path(output: Path | None, config: configuration.RunConfig, *, overwrite: bool) -> Path:
@@ -290,6 +290,8 @@ def _output_path(output: Path | None, config: configuration.RunConfig, *, overwr
             output.parent.mkdir(exist_ok=True)
         except OSError as error:
             raise BenchError(f"cannot make the folder results ({error.strerror})") from None
+    # A link is followed: it is its target that is to be written, or must not be lost.
+    output = output.resolve() if output.is_symlink() else output
     configuration.check_writable(output)
     if output.exists() and not overwrite:
         raise BenchError(f"--output {output} exists; choose another name, or add --overwrite")
@@ -331,20 +333,40 @@ def _print_tables(found: list[render.Table]) -> None:
 
 
 def _print_markdown(found: list[render.Table]) -> None:
-    typer.echo("\n".join(render.to_markdown(table) for table in found), nl=False)
+    _echo("\n".join(render.to_markdown(table) for table in found))
 
 
 def _print_json(value: Any) -> None:
-    typer.echo(records.dumps(value))
+    _echo(records.dumps(value) + "\n")
 
 
 def _stdout() -> Console:
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
+    console = _Console(highlight=False)
+    return console if console.is_terminal else _Console(highlight=False, width=PLAIN_WIDTH)
+
+
+class _Console(Console):
+    """A console to which a reader that has read enough, such as ``head``, is no error."""
+
+    def on_broken_pipe(self) -> None:
+        _reader_left()
 
 
 def _stderr() -> Console:
     return Console(stderr=True, highlight=False)
+
+
+def _echo(text: str) -> None:
+    try:
+        typer.echo(text, nl=False)
+    except BrokenPipeError:
+        _reader_left()
+
+
+def _reader_left() -> NoReturn:
+    """End well; what is still in the buffer must not become a complaint at the very end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise typer.Exit(0)
 
 
 def _fail(message: str) -> None:

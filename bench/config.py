@@ -1,10 +1,11 @@
 """What a run is: every choice that its numbers depend on, validated once, at the door."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bench.errors import BenchError, unknown
 from bench.recipes import RECIPES
@@ -23,6 +24,8 @@ DEFAULT_BATCH_SIZES: dict[WorkloadName, tuple[int, ...]] = {
 DEFAULT_WORKLOADS: tuple[WorkloadName, ...] = ("generate", "train_step")
 PositiveInt = Annotated[int, Field(ge=1)]
 NaturalInt = Annotated[int, Field(ge=0)]
+# Beyond these a typing error is likelier than a wish; each is far above what a machine can hold.
+LARGEST_HIDDEN_SIZE, LARGEST_NUM_LAYERS, LARGEST_BATCH_SIZE = 16_384, 100, 100_000
 
 
 class StrictModel(BaseModel):
@@ -39,6 +42,12 @@ class EvaluationConfig(StrictModel):
     points: PositiveInt = 1000
     warm_up: PositiveInt = 100
 
+    @model_validator(mode="after")
+    def _something_to_predict(self) -> Self:
+        if self.warm_up >= self.points - 1:
+            raise ValueError("warm_up must leave steps to predict: below points - 1")
+        return self
+
 
 class RunConfig(StrictModel):
     """One run.
@@ -52,13 +61,13 @@ class RunConfig(StrictModel):
     dtype: Dtype = "float32"
     task: str = "cosine"
     recipe: str = "quick"
-    iterations: PositiveInt | None = None
-    seed: NaturalInt = 0
+    iterations: Annotated[int, Field(ge=1, le=10**9)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     model: GeneratorConfig = GeneratorConfig()
     batch_sizes: dict[WorkloadName, tuple[PositiveInt, ...]] = {
         name: DEFAULT_BATCH_SIZES[name] for name in DEFAULT_WORKLOADS
     }
-    rounds: Annotated[int, Field(ge=2)] = 5
+    rounds: Annotated[int, Field(ge=2, le=10_000)] = 5
     threads: PositiveInt = 1
     baseline: str = "torch_rnn"
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -86,7 +95,11 @@ def validated(options: Mapping[str, Any]) -> RunConfig:
         field = str(problem["loc"][0])
         option = _OPTIONS.get(field, "--" + field.replace("_", "-"))
         raise BenchError(f"{option}: {problem['msg']}, got {problem['input']!r}") from None
-    _check_name("implementation", config.baseline, REGISTRY)
+    cores = os.cpu_count() or 1
+    if config.threads > cores:
+        raise BenchError(f"--threads {config.threads}: this machine has {cores} cores")
+    if config.baseline not in REGISTRY:
+        raise unknown("baseline", config.baseline, REGISTRY)
     _check_name("task", config.task, TASKS)
     _check_name("recipe", config.recipe, RECIPES)
     return config
@@ -99,6 +112,11 @@ def model_config(**options: Any) -> GeneratorConfig:
         BenchError: a size below 1, an unknown nonlinearity, a dropout outside [0, 1),
             or ``bidirectional``.
     """
+    limits = {"hidden_size": LARGEST_HIDDEN_SIZE, "num_layers": LARGEST_NUM_LAYERS}
+    for name, largest in limits.items():
+        if options.get(name, 1) > largest:
+            option = "--" + name.replace("_", "-")
+            raise BenchError(f"{option} must be at most {largest:,}, got {options[name]}")
     try:
         return GeneratorConfig(**options)
     except ValueError as error:
@@ -112,9 +130,9 @@ def implementation_names(text: str) -> tuple[str, ...]:
     Raises:
         BenchError: an unknown name, or none.
     """
-    if text.strip() == "all":
-        return tuple(REGISTRY)
     names = _split(text, "--impl", "all or a comma list such as torch_rnn,manual_cell")
+    if "all" in names:
+        return tuple(REGISTRY)
     for name in names:
         _check_name("implementation", name, REGISTRY)
     return names
@@ -132,11 +150,13 @@ def batch_sizes(text: str | None, workloads: str | None) -> dict[WorkloadName, t
     chosen = tuple(name for name in WORKLOADS if name in (names or DEFAULT_WORKLOADS))
     if text is None:
         return {name: DEFAULT_BATCH_SIZES[name] for name in chosen}
-    example = "whole numbers of at least 1, such as 1,32"
+    example = f"whole numbers from 1 to {LARGEST_BATCH_SIZE}, such as 1,32"
     sizes = _split(text, "--batch-size", example)
-    if not all(size.isascii() and size.isdigit() and int(size) >= 1 for size in sizes):
+    # The length first: Python refuses to read thousands of digits.
+    numbers = [int(s) for s in sizes if s.isascii() and s.isdigit() and len(s) < 10]
+    if len(numbers) < len(sizes) or not all(1 <= n <= LARGEST_BATCH_SIZE for n in numbers):
         raise BenchError(f"--batch-size must be {example}, got '{text}'")
-    return dict.fromkeys(chosen, tuple(int(size) for size in sizes))
+    return dict.fromkeys(chosen, tuple(dict.fromkeys(numbers)))
 
 
 def check_writable(path: Path) -> None:
@@ -151,6 +171,12 @@ def check_writable(path: Path) -> None:
         raise BenchError(f"--output must end in .json, got {path}")
     if not path.parent.is_dir():
         raise BenchError(f"--output {path}: there is no folder {path.parent}; create it first")
+    plots = path.with_suffix("")
+    if plots.exists() and not (plots.is_dir() and os.access(plots, os.W_OK)):
+        raise BenchError(
+            f"--output {path}: its plots need a folder {plots}, but that is no folder or "
+            "cannot be written to; choose another name"
+        )
     probe = path.with_name(f".{path.name}.probe")
     try:
         probe.touch()

@@ -12,5 +12,5 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> BenchError:
     """The error for a name that is not among ``known``, with the nearest one where there is one."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"did you mean '{near[0]}'? " if near else ""
-    return BenchError(f"unknown {kind} '{name}'; {hint}(known: {', '.join(names)})")
+    hint = f"; did you mean '{near[0]}'?" if near else ""
+    return BenchError(f"unknown {kind} '{name}'{hint} (known: {', '.join(names)})")

@@ -59,23 +59,27 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def block_seconds(cell: Cell, calls: int) -> float:
-    """Wall seconds of ``calls`` calls, the device's queue empty before and after."""
+def block(cell: Cell, calls: int) -> tuple[float, Any]:
+    """Wall seconds of ``calls`` calls, the device's queue empty before and after.
+
+    Also returns the outcome of the last call, so that the timed work itself can be checked.
+    """
+    outcome = None
     synchronise(cell.device)
     with _no_garbage_collection():
         watch = Stopwatch()
         for _ in range(calls):
-            cell.call()
+            outcome = cell.call()
         synchronise(cell.device)
-        return watch.seconds()
+        return watch.seconds(), outcome
 
 
 def warm_up(cell: Cell) -> Readiness:
     """Time the first call apart, warm up, and size a block to last at least 20 ms."""
-    first = block_seconds(cell, 1)
+    first, _ = block(cell, 1)
     calls, spent = 1, 0.0
     while True:
-        seconds = block_seconds(cell, calls)
+        seconds, _ = block(cell, calls)
         spent += seconds
         if seconds >= SHORTEST_BLOCK_SECONDS and spent >= WARM_UP_SECONDS:
             return Readiness(first, calls)
@@ -93,22 +97,25 @@ def turns(cells: int, rounds: int, seed: int) -> Iterator[tuple[int, int]]:
             yield round_index, index
 
 
-def sample(cell: Cell, ready: Readiness, round_index: int) -> Sample:
-    """Time one block."""
+def sample(cell: Cell, ready: Readiness, round_index: int) -> tuple[Sample, Any]:
+    """Time one block; also returns the outcome of its last call."""
     calls = ready.calls_per_sample
-    return Sample(process=0, round=round_index, seconds=block_seconds(cell, calls) / calls)
+    seconds, outcome = block(cell, calls)
+    return Sample(process=0, round=round_index, seconds=seconds / calls), outcome
 
 
 def peak_memory_bytes(cell: Cell) -> int | None:
-    """Device memory that one call adds at its peak; None on the CPU, where it is not measured."""
+    """The process's device memory at the peak of one call, weights and data included.
+
+    None on the CPU, where it is not measured.
+    """
     if cell.device.type != "cuda":
         return None
     synchronise(cell.device)
     torch.cuda.reset_peak_memory_stats(cell.device)
-    before = torch.cuda.memory_allocated(cell.device)
     cell.call()
     synchronise(cell.device)
-    return torch.cuda.max_memory_allocated(cell.device) - before
+    return torch.cuda.max_memory_allocated(cell.device)
 
 
 @contextmanager

@@ -7,7 +7,9 @@ import typer
 from bench.config import DTYPES
 
 Implementations = Annotated[str, typer.Option("--impl", help="all, or a comma list of names.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or all that are here.")]
+Device = Annotated[
+    str, typer.Option(help="cpu, cuda, cuda:N, or all: cpu, and cuda if there is one.")
+]
 Dtype = Annotated[str, typer.Option(help=f"{' or '.join(DTYPES)}.")]
 Seed = Annotated[int, typer.Option(help="Names the weights, the data and the order of timing.")]
 HiddenSize = Annotated[int, typer.Option(help="Units of a layer, H.")]

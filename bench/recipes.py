@@ -99,7 +99,7 @@ def batches(recipe: Recipe, task: Task, seed: int, iterations: int) -> Iterator[
     flips = np.random.default_rng((seed, _FORCING_STREAM))
     first, last = recipe.points
     for iteration in range(iterations):
-        points = round(first + (last - first) * iteration / iterations)
+        points = round(first + (last - first) * iteration / max(1, iterations - 1))
         sequences = task.draw(data, recipe.batch_size, points)
         if recipe.forced_steps is None:
             forced = coin_flips(flips, points - 1, lab_free_probability(iteration))

@@ -8,9 +8,9 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from bench.config import RunConfig, StrictModel
 from bench.errors import BenchError
@@ -18,6 +18,13 @@ from impls import GeneratorConfig
 
 SCHEMA_VERSION = 1
 LARGEST_FILE_BYTES = 100_000_000
+
+# What comes from somebody else's file must be able to name a file and a row, and nothing else.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,100}$")]
+Positive = Annotated[float, Field(gt=0.0, le=1e30)]
+Natural = Annotated[float, Field(ge=0.0, le=1e300)]
+Count = Annotated[int, Field(ge=1, le=10**12)]
+Index = Annotated[int, Field(ge=0, le=10**12)]
 
 Status = Literal["pending", "ok", "unsupported", "failed"]
 
@@ -33,10 +40,10 @@ class Environment(StrictModel):
     cudnn: str | None
     os: str
     cpu: str
-    cores: int
+    cores: Count
     memory_bytes: int
     gpu: tuple[str, ...]
-    threads: int
+    threads: Count
     git_commit: str | None
     git_dirty: bool | None
     precision: dict[str, str]
@@ -45,9 +52,9 @@ class Environment(StrictModel):
 class Parity(StrictModel):
     """Agreement with the float64 reference; an error is None where it was not a number."""
 
-    output_error: float | None
-    gradient_error: float | None
-    tolerance: float
+    output_error: Natural | None
+    gradient_error: Natural | None
+    tolerance: Positive
     passed: bool
     reason: str | None = None
 
@@ -57,9 +64,9 @@ class Training(StrictModel):
 
     recipe: str
     seed: int
-    iterations: int
-    seconds: float
-    loss: tuple[float, ...]
+    iterations: Count
+    seconds: Natural
+    loss: tuple[Natural, ...] = Field(min_length=1)
 
 
 class ErrorSummary(StrictModel):
@@ -68,27 +75,33 @@ class ErrorSummary(StrictModel):
     ``mse_per_step`` is the mean over the sequences at each step after the warm-up.
     """
 
-    mse_mean: float
-    mse_median: float
-    mse_p95: float
-    mse_best: float
-    mse_worst: float
-    best_index: int
-    worst_index: int
-    mse_per_step: tuple[float, ...]
+    mse_mean: Natural
+    mse_median: Natural
+    mse_p95: Natural
+    mse_best: Natural
+    mse_worst: Natural
+    best_index: Index
+    worst_index: Index
+    mse_per_step: tuple[Natural, ...] = Field(min_length=1)
 
 
 class Trajectory(StrictModel):
     """One sequence of the test set: its true targets and what was predicted for them."""
 
-    target: tuple[float, ...]
-    prediction: tuple[float, ...]
+    target: tuple[float, ...] = Field(min_length=1)
+    prediction: tuple[float, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _same_length(self) -> Self:
+        if len(self.target) != len(self.prediction):
+            raise ValueError("target and prediction must have as many steps")
+        return self
 
 
 class Accuracy(ErrorSummary):
     """A trained implementation's errors, each sequence's own, and the two that stand out."""
 
-    mse_per_sequence: tuple[float, ...]
+    mse_per_sequence: tuple[Natural, ...] = Field(min_length=1)
     best: Trajectory
     worst: Trajectory
 
@@ -100,46 +113,59 @@ class Baselines(StrictModel):
     repeat: ErrorSummary
     recurrence: ErrorSummary
 
+    @model_validator(mode="after")
+    def _same_length(self) -> Self:
+        summaries = (self.zero, self.repeat, self.recurrence)
+        if len({len(summary.mse_per_step) for summary in summaries}) > 1:
+            raise ValueError("mse_per_step must have as many steps in every baseline")
+        return self
+
 
 class Sample(StrictModel):
     """One timed block: seconds of one call, the mean over the calls of the block."""
 
-    process: int
-    round: int
-    seconds: float = Field(gt=0.0)
+    process: Index
+    round: Index
+    seconds: Positive
 
 
 class Estimate(StrictModel):
     """The median of the samples, and the slowest and fastest of them."""
 
-    estimate: float
-    low: float
-    high: float
+    estimate: Positive
+    low: Positive
+    high: Positive
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not self.low <= self.estimate <= self.high:
+            raise ValueError("low, estimate and high must not fall")
+        return self
 
 
 class Throughput(StrictModel):
     """One workload at one batch size. Rates count sequence-steps: T x B over a call's seconds."""
 
-    workload: str
-    batch_size: int
-    steps: int = Field(ge=1)
-    first_call_seconds: float
-    calls_per_sample: int
-    samples: tuple[Sample, ...]
+    workload: Name
+    batch_size: Count
+    steps: Count
+    first_call_seconds: Natural
+    calls_per_sample: Count
+    samples: tuple[Sample, ...] = Field(min_length=1)
     steps_per_second: Estimate
-    noise: float
-    output_error: float
+    noise: Natural
+    output_error: Natural | None
     peak_memory_bytes: int | None
 
 
 class Case(StrictModel):
     """One implementation on one device, with everything that was found out about it."""
 
-    implementation: str
-    device: str
-    dtype: str
+    implementation: Name
+    device: Name
+    dtype: Name
     model: GeneratorConfig
-    task: str
+    task: Name
     status: Status
     reason: str | None = None
     weights_digest: str | None = None
@@ -180,7 +206,7 @@ def load(path: Path) -> Result:
     if not isinstance(head, dict) or "schema_version" not in head:
         raise BenchError(f"{path} is not a result file: it has no schema_version")
     version = head["schema_version"]
-    if isinstance(version, int) and version > SCHEMA_VERSION:
+    if type(version) is int and version > SCHEMA_VERSION:
         raise BenchError(
             f"{path} has schema version {version}, newer than the {SCHEMA_VERSION} that this "
             "rnn-bench reads; upgrade rnn-bench"
@@ -190,6 +216,8 @@ def load(path: Path) -> Result:
     except ValidationError as error:
         problem = error.errors()[0]
         field = ".".join(str(part) for part in problem["loc"])
+        if not field:
+            raise BenchError(f"{path} is not a result file: {problem['msg']}") from None
         found = repr(problem["input"])
         found = found if len(found) <= 60 else found[:57] + "..."
         raise BenchError(f"{path}: field {field}: {problem['msg']}, got {found}") from None

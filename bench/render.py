@@ -41,10 +41,10 @@ def to_rich(table: Table) -> RichTable:
     )  # fmt: skip
     for column in table.columns:
         justify: Literal["left", "right"] = "left" if column in WORD_COLUMNS else "right"
-        rich.add_column(column, justify=justify, overflow="fold")
+        rich.add_column(column, justify=justify, no_wrap=column in WORD_COLUMNS, overflow="fold")
     for section in table.sections:
         for row in section:
-            rich.add_row(*(escape(cell) for cell in row))
+            rich.add_row(*(escape(printable(cell)) for cell in row))
         rich.add_section()
     return rich
 
@@ -65,6 +65,12 @@ def _markdown_row(cells: Iterable[str], *, raw: bool = False) -> str:
 
 def markdown_text(text: str) -> str:
     """Nothing in a result file may become markup: names and reasons can be anybody's."""
+    text = printable(text)
     for character in "\\`*_[]<>|":
         text = text.replace(character, "\\" + character)
-    return text.replace("\n", " ")
+    return text
+
+
+def printable(text: str) -> str:
+    """``text`` without control characters: a terminal would obey them."""
+    return "".join(character if character.isprintable() else " " for character in text)

@@ -3,6 +3,7 @@
 Whatever goes wrong in a case ends that case, with its reason, and the others go on.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -42,8 +43,10 @@ class Row:
     cell: measure.Cell
     ready: measure.Readiness
     peak_memory_bytes: int | None
-    output_error: float = 0.0
     samples: list[Sample] = field(default_factory=list)
+    outcome: Any = None
+    output_error: float | None = None
+    failed: bool = False
 
     def record(self) -> Throughput:
         """The row as the result file holds it."""
@@ -80,6 +83,7 @@ class Run:
         self.task, self.recipe = TASKS[config.task], RECIPES[config.recipe]
         self._cases = {case.key: case for case in cases.plan(config)}
         self._baselines: Baselines | None = None
+        self._untimed: set[tuple[str, str]] = set()  # cases whose timed work was wrong
         self._created_at = measure.now()
         self._environment = environment.describe()
         self._save()
@@ -99,8 +103,11 @@ class Run:
         """Do everything; when cut short, save what is finished and let the reason through."""
         try:
             self._execute()
-        finally:
-            self._save()
+        except BaseException:
+            with contextlib.suppress(OSError):  # the first trouble is the one to tell
+                self._save()
+            raise
+        self._save()
         return self.result
 
     def _execute(self) -> None:
@@ -157,9 +164,10 @@ class Run:
         turns = measure.turns(len(rows), rounds, self.config.seed)
         for count, (round_index, index) in enumerate(turns, start=1):
             row = rows[index]
-            if self._is_open(row.key):
-                with self._guarded(row.key, "timing"):
-                    row.samples.append(measure.sample(row.cell, row.ready, round_index))
+            if not row.failed:
+                with self._guarded(row.key, f"timing {row.workload.name}", row):
+                    sample, row.outcome = measure.sample(row.cell, row.ready, round_index)
+                    row.samples.append(sample)
             self.progress.advance()
             if count % len(rows) == 0:
                 self._keep(rows)  # a round is over
@@ -175,9 +183,10 @@ class Run:
             with self._guarded(case.key, "timing"):
                 model = cases.create(case, self.config.seed)
                 for name, size in sizes:
-                    rows.append(self._warm_up(case, model, name, size))
+                    with self._guarded(case.key, f"timing {name} at batch {size:,}"):
+                        rows.append(self._warm_up(case, model, name, size))
                     self.progress.advance()
-        return [row for row in rows if self._is_open(row.key)]
+        return rows
 
     def _warm_up(self, case: Case, model: Generator, name: str, batch_size: int) -> Row:
         workload = workloads.build(name, model, self.task, batch_size, self.config.seed)
@@ -186,24 +195,28 @@ class Run:
         return Row(case.key, workload, cell, ready, measure.peak_memory_bytes(cell))
 
     def _recheck(self, rows: list[Row]) -> None:
-        """Hold what the timed calls compute against the reference: wrong work has no time."""
+        """Hold the outcome of each row's last timed call against the reference.
+
+        An implementation whose timed work was wrong keeps no time at all.
+        """
         self.progress.start("checking the timed work", len(rows))
         tolerance = parity.TOLERANCE[getattr(torch, self.config.dtype)]
         for row in rows:
-            if not self._is_open(row.key):
-                continue
-            with self._guarded(row.key, "checking the timed work"):
-                row.output_error = row.workload.error(row.cell.call())
-                if not row.output_error <= tolerance:
-                    name = f"{row.workload.name} at batch {row.workload.batch_size}"
-                    self._fail(row.key, f"{name}: error {row.output_error:.1e} of the timed work")
+            if row.samples and not row.failed:
+                with self._guarded(row.key, "checking the timed work", row):
+                    row.output_error = row.workload.error(row.outcome)
+                    if row.output_error is not None and not row.output_error <= tolerance:
+                        self._fail(row.key, _wrong_work(row))
+                        self._untimed.add(row.key)
             self.progress.advance()
 
     def _keep(self, rows: list[Row]) -> None:
-        """Save the samples so far; a case that failed keeps no time."""
-        for key in {row.key for row in rows}:
-            mine = [row for row in rows if row.key == key and self._is_open(key)]
+        """Save the samples so far, also those of a case that failed at another batch size."""
+        for key in {row.key for row in rows} - self._untimed:
+            mine = [row for row in rows if row.key == key and row.samples and not row.failed]
             self._update(key, throughput=tuple(row.record() for row in mine))
+        for key in self._untimed:
+            self._update(key, throughput=())
         self._save()
 
     def _is_open(self, key: tuple[str, str]) -> bool:
@@ -216,19 +229,28 @@ class Run:
         self._cases[key] = self._cases[key].model_copy(update=changes)
 
     def _fail(self, key: tuple[str, str], reason: str) -> None:
-        self._update(key, status="failed", reason=reason)
+        earlier = self._cases[key].reason  # another batch size may have failed before
+        self._update(key, status="failed", reason=f"{earlier}; {reason}" if earlier else reason)
         self.progress.note(f"{key[0]} on {key[1]} failed: {reason}")
 
     @contextmanager
-    def _guarded(self, key: tuple[str, str], stage: str) -> Iterator[None]:
+    def _guarded(self, key: tuple[str, str], stage: str, row: Row | None = None) -> Iterator[None]:
+        """Turn whatever an implementation raises into the case's reason; ``row`` ends with it."""
         try:
             yield
         except Exception as error:  # noqa: BLE001 - whatever an implementation raises is its result
+            if row is not None:
+                row.failed = True
             own_words = type(error).__module__.startswith("bench.")
             self._fail(key, str(error) if own_words else f"{stage}: {parity.one_line(error)}")
 
     def _save(self) -> None:
         records.save(self.result, self.path)
+
+
+def _wrong_work(row: Row) -> str:
+    name, error = row.workload.name, row.output_error
+    return f"{name} at batch {row.workload.batch_size:,}: error {error:.1e} of the timed work"
 
 
 def run(

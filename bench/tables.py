@@ -32,7 +32,7 @@ def heading(result: Result) -> str:
         config.dtype,
         threads,
         f"{machine.cpu} ({machine.cores} cores)",
-        *machine.gpu,
+        *(machine.gpu if any(case.device.startswith("cuda") for case in result.cases) else ()),
         f"torch {machine.torch}",
     ]
     return " · ".join(parts)
@@ -86,8 +86,8 @@ def overview(result: Result) -> Table:
         notes=(
             "mean MSE: closed loop, after training; always zero gets "
             f"{_error(result.baselines.zero.mse_mean if result.baselines else None)}. The last "
-            "columns: workload and batch size, in microseconds for one step of the whole batch "
-            f"(and how many times as fast as {result.config.baseline}).",
+            "columns: workload and batch size, in microseconds for one step of the whole batch"
+            f"{_against(result)}.",
             *_reasons(result.cases),
         ),
     )
@@ -153,9 +153,8 @@ def throughput(result: Result) -> Table:
         notes=(
             "steps/s: sequence-steps, T x B over the seconds of one call; us/step: microseconds "
             "for one step of the whole batch.",
-            f"ratio: steps/s over {result.config.baseline}'s on the same device, above 1 is "
-            f"faster. spread: fastest less slowest of {rounds} rounds, over their median; all in "
-            "one process.",
+            f"{_ratio_note(result)} spread: fastest less slowest of {rounds} rounds, over their "
+            "median; all in one process.",
         ),
     )
 
@@ -213,6 +212,21 @@ def comparison_tables(comparison: Comparison, base: str, new: str) -> list[Table
             notes,
         ),
     ]
+
+
+def _has_baseline(result: Result) -> bool:
+    return any(row.ratio is not None for row in throughput_rows(result))
+
+
+def _against(result: Result) -> str:
+    return f" (times as fast as {result.config.baseline})" if _has_baseline(result) else ""
+
+
+def _ratio_note(result: Result) -> str:
+    baseline = result.config.baseline
+    if not _has_baseline(result):
+        return f"ratio: none, for the baseline {baseline} was not timed."
+    return f"ratio: steps/s over {baseline}'s on the same device, above 1 is faster."
 
 
 def _accuracy(row: AccuracyRow) -> Row:

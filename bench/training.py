@@ -54,6 +54,7 @@ def train(
     optimiser = torch.optim.Adam(parameters, lr=recipe.learning_rate)
     schedule = _schedule(recipe, optimiser, iterations)
     losses = []
+    synchronise(device)
     watch = Stopwatch()
     for iteration, batch in enumerate(batches(recipe, task, seed, iterations)):
         optimiser.zero_grad()

@@ -36,7 +36,7 @@ BAD_OPTIONS = {
         "(known: manual_cell, torch_cell, torch_rnn)",
     ),
     "one unknown of several": (("--impl", "torch_rnn,mamual_cell"), "did you mean 'manual_cell'?"),
-    "unlike any name": (("--impl", "xyz"), "unknown implementation 'xyz'; (known: manual_cell"),
+    "unlike any name": (("--impl", "xyz"), "unknown implementation 'xyz' (known: manual_cell"),
     "empty implementation": (("--impl", "torch_rnn,"), "--impl must be all or a comma list"),
     "unknown baseline": (("--baseline", "torch_cel"), "did you mean 'torch_cell'?"),
     "unknown task": (("--task", "cosin"), "unknown task 'cosin'; did you mean 'cosine'?"),
@@ -56,7 +56,7 @@ BAD_OPTIONS = {
     "layers 0": (("--num-layers", 0), "--num-layers must be a whole number of at least 1, got 0"),
     "batch 0": (
         ("--batch-size", "1,0"),
-        "--batch-size must be whole numbers of at least 1, such as 1,32, got '1,0'",
+        "--batch-size must be whole numbers from 1 to 100000, such as 1,32, got '1,0'",
     ),
     "batch below 0": (("--batch-size", "-1"), "--batch-size must be whole numbers"),
     "batch no number": (("--batch-size", "1,many"), "--batch-size must be whole numbers"),
@@ -66,6 +66,13 @@ BAD_OPTIONS = {
     "dropout nan": (("--dropout", "nan"), "--dropout must be at least 0 and below 1, got nan"),
     "nonlinearity": (("--nonlinearity", "gelu"), "--nonlinearity must be 'tanh' or 'relu'"),
     "bidirectional": (("--bidirectional",), "--bidirectional is not possible: the backward layer"),
+    "batch too large": (("--batch-size", "99999999999"), "--batch-size must be whole numbers"),
+    "batch of many digits": (("--batch-size", "9" * 5000), "--batch-size must be whole numbers"),
+    "hidden size too large": (("--hidden-size", 10**20), "--hidden-size must be at most 16,384"),
+    "too many layers": (("--num-layers", 10**11), "--num-layers must be at most 100"),
+    "too many threads": (("--threads", 99999), "--threads 99999: this machine has"),
+    "seed too large": (("--seed", 2**70), "--seed: Input should be less than 4294967296"),
+    "too many rounds": (("--rounds", 10**17), "--rounds: Input should be less than or equal"),
     "threads 0": (("--threads", 0), "--threads: Input should be greater than or equal to 1, got 0"),
     "seed below 0": (("--seed", -1), "--seed: Input should be greater than or equal to 0, got -1"),
     "rounds 1": (("--rounds", 1), "--rounds: Input should be greater than or equal to 2, got 1"),
@@ -120,6 +127,23 @@ def test_output_in_a_read_only_folder_is_found_before_training(bench, tmp_path, 
     assert "cannot write into" in err
     assert "choose another folder" in err
     assert err.count("\n") == 1
+
+
+def test_plots_that_could_not_be_drawn_are_found_before_training(bench, tmp_path):
+    (tmp_path / "r").write_text("in the way")
+    status, _, err = bench("run", *TINY, "--output", "r.json")
+    assert status == 2
+    assert "its plots need a folder r, but that is no folder" in err
+    assert not (tmp_path / "r.json").exists()
+
+
+def test_a_link_is_followed(bench, tmp_path):
+    (tmp_path / "target.json").write_text("precious")
+    (tmp_path / "link.json").symlink_to("target.json")
+    status, _, err = bench("run", *TINY, "--output", "link.json")
+    assert status == 2
+    assert "exists" in err
+    assert (tmp_path / "link.json").is_symlink()
 
 
 def test_an_old_result_is_not_lost(bench, tmp_path):
@@ -258,7 +282,9 @@ def test_ctrl_c_keeps_what_is_finished_and_says_where(tmp_path):
 
 
 def test_a_reader_that_closes_early_is_no_error(golden):
-    command = f"'{sys.executable}' -m bench show '{golden}' --markdown | head -1"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
-    assert done.stderr == ""
-    assert done.stdout.startswith("cosine, recipe quick")
+    for option in ("--markdown", "--no-plots", "--json"):
+        show = f"'{sys.executable}' -m bench show '{golden}' {option}"
+        command = f"{show} | head -1; exit ${{PIPESTATUS[0]}}"
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.count("\n") == 1

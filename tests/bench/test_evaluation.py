@@ -107,6 +107,17 @@ def test_a_prediction_that_is_not_finite_names_its_step(register):
         evaluation.evaluate(model, sequences, SMALL)
 
 
+def test_dropout_does_not_disturb_an_evaluation():
+    dropped = GeneratorConfig(hidden_size=6, num_layers=2, dropout=0.5)
+    plain = GeneratorConfig(hidden_size=6, num_layers=2)
+    sequences = evaluation.test_set(TASKS["cosine"], SMALL)
+    one, two = (
+        evaluation.predict(impls.create("torch_rnn", c, seed=3).train(), sequences.inputs, SMALL)
+        for c in (dropped, plain)
+    )
+    np.testing.assert_array_equal(one, two)
+
+
 def test_the_true_values_after_the_warm_up_are_hidden(register):
     model = impls.create(register("reads_free_rows"), GeneratorConfig(hidden_size=4))
     sequences = evaluation.test_set(TASKS["cosine"], SMALL)

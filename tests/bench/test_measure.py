@@ -48,10 +48,23 @@ def test_a_block_lasts_at_least_twenty_milliseconds(clock, seconds):
     assert ready.calls_per_sample * seconds <= max(3 * measure.SHORTEST_BLOCK_SECONDS, seconds)
 
 
+def test_a_call_that_speeds_up_still_fills_its_block(clock):
+    cell = Cell(clock.call(5.0, 0.019, 0.008, 0.008, 0.006, 0.006, 0.006, 0.005), CPU)
+    assert warm_up(cell).calls_per_sample * 0.005 >= measure.SHORTEST_BLOCK_SECONDS
+
+
 def test_a_sample_is_the_mean_of_a_block(clock):
-    found = sample(Cell(clock.call(0.01, 0.03, 0.02), CPU), Readiness(0.0, 3), round_index=4)
+    cell = Cell(clock.call(0.01, 0.03, 0.02), CPU)
+    found, _ = sample(cell, Readiness(0.0, 3), round_index=4)
     assert found.seconds == pytest.approx(0.02)
     assert (found.process, found.round) == (0, 4)
+
+
+def test_the_outcome_is_that_of_the_last_timed_call():
+    outcomes = iter("abcdef")
+    cell = Cell(lambda: next(outcomes), CPU)
+    assert measure.block(cell, 3)[1] == "c"
+    assert sample(cell, Readiness(0.0, 2), 0)[1] == "e"
 
 
 def test_turns_meet_every_cell_once_a_round_and_reverse():
@@ -71,24 +84,24 @@ def test_the_device_is_waited_for_before_the_clock_starts_and_before_it_stops(mo
     cuda = torch.device("cuda", 0)
     monkeypatch.setattr(torch.cuda, "synchronize", events.append)
     monkeypatch.setattr(measure.time, "perf_counter", lambda: events.append("clock") or 0.0)
-    measure.block_seconds(Cell(lambda: events.append("call"), cuda), calls=2)
+    measure.block(Cell(lambda: events.append("call"), cuda), calls=2)
     assert events == [cuda, "clock", "call", "call", cuda, "clock"]
 
 
 def test_blocks_agree_with_a_plain_clock():
     cell = Cell(lambda: time.sleep(0.02), CPU)
-    assert measure.block_seconds(cell, 3) == pytest.approx(0.06, rel=0.25)
+    assert measure.block(cell, 3)[0] == pytest.approx(0.06, rel=0.25)
 
 
 def test_no_garbage_is_collected_while_the_clock_runs():
     import gc
 
     seen = []
-    measure.block_seconds(Cell(lambda: seen.append(gc.isenabled()), CPU), 1)
+    measure.block(Cell(lambda: seen.append(gc.isenabled()), CPU), 1)
     assert seen == [False]
     assert gc.isenabled()
     with pytest.raises(ZeroDivisionError):
-        measure.block_seconds(Cell(lambda: 1 / 0, CPU), 1)
+        measure.block(Cell(lambda: 1 / 0, CPU), 1)
     assert gc.isenabled()
 
 

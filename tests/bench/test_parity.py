@@ -36,6 +36,10 @@ def test_registered_implementations_pass(name, config, dtype):
         ("detached_feedback", "parity: gradient error"),
         ("mutates_inputs", "the inputs were changed"),
         ("keeps_state", "the same call gave another answer the second time"),
+        ("mutates_h0", "h0 was changed"),
+        ("no_h0_gradient", "parity: gradient error"),
+        ("no_input_gradient", "parity: gradient error"),
+        ("wrong_last_state", "parity: output error"),
         ("reads_free_rows", "parity: output error not finite"),
     ],
 )
@@ -67,6 +71,18 @@ def test_the_smallest_mistake_in_any_weight_is_seen(weight, by, monkeypatch):
     config = GeneratorConfig(hidden_size=16, num_layers=2)
     outcome = check("careless", config, CPU, torch.float32, seed=0)
     assert not outcome.passed
+
+
+def test_every_trial_has_weights_of_its_own(monkeypatch):
+    honest, seeds = impls.create, []
+
+    def create(*arguments, seed, **options):
+        seeds.append(seed)
+        return honest(*arguments, seed=seed, **options)
+
+    monkeypatch.setattr(impls, "create", create)
+    check("manual_cell", GeneratorConfig(hidden_size=3), CPU, torch.float32, seed=7)
+    assert len(set(seeds)) == len(seeds) / 2 >= 10  # one to evaluate, one to train
 
 
 def test_tensor_error():

@@ -100,10 +100,52 @@ EDITS = {
         lambda d: d["cases"][0]["model"].update(hidden_size=0),
         r"field cases\.0\.model.*hidden_size must be a whole number of at least 1",
     ),
+    "rate of zero": (
+        lambda d: d["cases"][0]["throughput"][0]["steps_per_second"].update(estimate=0.0),
+        r"steps_per_second\.estimate: Input should be greater than 0",
+    ),
+    "range out of order": (
+        lambda d: d["cases"][0]["throughput"][0]["steps_per_second"].update(low=1e29),
+        r"steps_per_second: .*low, estimate and high must not fall",
+    ),
+    "no samples": (
+        lambda d: d["cases"][0]["throughput"][0].update(samples=[]),
+        r"throughput\.0\.samples: Tuple should have at least 1 item",
+    ),
+    "batch below 1": (
+        lambda d: d["cases"][0]["throughput"][0].update(batch_size=-3),
+        r"batch_size: Input should be greater than or equal to 1",
+    ),
+    "huge batch": (
+        lambda d: d["cases"][0]["throughput"][0].update(batch_size=10**400),
+        r"batch_size: Input should be",
+    ),
+    "no loss": (lambda d: d["cases"][0]["training"].update(loss=[]), r"training\.loss: "),
+    "curves of two lengths": (
+        lambda d: d["cases"][0]["accuracy"]["best"]["target"].pop(),
+        r"accuracy\.best: .*as many steps",
+    ),
+    "baselines of two lengths": (
+        lambda d: d["baselines"]["zero"]["mse_per_step"].pop(),
+        r"baselines: .*as many steps",
+    ),
+    "a name that could be a path": (
+        lambda d: d["cases"][0].update(implementation="../x"),
+        r"cases\.0\.implementation: String should match",
+    ),
+    "a name that a terminal obeys": (
+        lambda d: d["cases"][0].update(implementation="\u001b[31mx"),
+        r"cases\.0\.implementation: String should match",
+    ),
+    "nothing to predict": (
+        lambda d: d["config"]["evaluation"].update(points=2),
+        r"config\.evaluation: .*warm_up must leave steps to predict",
+    ),
     "newer schema": (
         lambda d: d.update(schema_version=2),
         "schema version 2, newer than the 1 that this rnn-bench reads; upgrade",
     ),
+    "older schema": (lambda d: d.update(schema_version=0), "field schema_version: "),
     "no schema": (lambda d: d.pop("schema_version"), "not a result file: it has no schema_version"),
     "odd schema": (lambda d: d.update(schema_version="1"), "field schema_version: "),
 }

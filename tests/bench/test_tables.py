@@ -105,10 +105,54 @@ def test_throughput_groups_and_ratios(result):
         assert row.microseconds_per_step == pytest.approx(1e6 * seconds_a_step)
 
 
+def test_ratios_stay_on_their_device(result):
+    """The baseline of one device says nothing about another."""
+    base = result.cases[0].throughput[0]
+    rate = base.steps_per_second.model_copy(update={"estimate": 2e9, "high": 3e9})
+    fast = base.model_copy(update={"steps_per_second": rate})
+    extra = tuple(
+        case.model_copy(update={"device": device, "throughput": (fast,)})
+        for case, device in ((result.cases[0], "cuda:0"), (result.cases[2], "cuda:1"))
+    )
+    rows = summary.throughput_rows(result.model_copy(update={"cases": (*result.cases, *extra)}))
+    found = {
+        (row.implementation, row.device): row.ratio
+        for row in rows
+        if (row.workload, row.batch_size) == (base.workload, base.batch_size)
+    }
+    assert found["torch_rnn", "cpu"] == found["torch_rnn", "cuda:0"] == 1.0
+    assert found["manual_cell", "cuda:1"] is None
+
+
 def test_without_the_baseline_there_is_no_ratio(result):
     alone = result.model_copy(update={"cases": result.cases[1:]})
     assert {row.ratio for row in summary.throughput_rows(alone)} == {None}
-    assert {row[6] for section in tables.throughput(alone).sections for row in section} == {"-"}
+    table = tables.throughput(alone)
+    assert {row[6] for section in table.sections for row in section} == {"-"}
+    assert "ratio: none, for the baseline torch_rnn was not timed" in table.notes[1]
+    assert "times as fast" not in tables.overview(alone).notes[0]
+
+
+def test_gpus_are_named_only_where_one_was_used(result):
+    machine = result.environment.model_copy(update={"gpu": ("NVIDIA X",)})
+    shown = result.model_copy(update={"environment": machine})
+    assert "NVIDIA X" not in tables.heading(shown)
+    assert "NVIDIA X" in tables.heading(with_case(shown, 0, device="cuda"))
+
+
+def test_control_characters_are_not_printed(result):
+    shown = with_case(result, 0, status="failed", reason="a\x1b[31mb\nc", accuracy=None)
+    table = tables.accuracy(shown)
+    assert "\x1b" not in render.to_markdown(table)
+    assert "\n" not in render.markdown_text(table.notes[-1])
+
+
+def test_the_overview_keeps_its_words_whole(result):
+    for width in (100, 120):
+        text = rendered(tables.overview(result), width)
+        assert all(len(line) <= width for line in text.splitlines())
+        for word in ("torch_rnn", "manual_cell", "train_step", "pass"):
+            assert word in text
 
 
 def test_reasons_stand_under_the_table(result):

@@ -120,9 +120,10 @@ def test_dropout_is_nn_rnns_in_training(name):
     rnn.load_state_dict(weights)
     x, forced = inputs(steps=1), torch.tensor([True])
     torch.manual_seed(7)
-    top, _ = rnn(x)
+    top, states = rnn(x)
     torch.manual_seed(7)
-    found, _ = model(x, forced)
+    found, h_n = model(x, forced)
+    torch.testing.assert_close(h_n, states)
     torch.testing.assert_close(found, top @ readout[0].t() + readout[1])
     assert not torch.allclose(found, model(x, forced)[0])
 
@@ -174,6 +175,8 @@ def test_weights_with_a_missing_extra_or_misshaped_name(name):
         model.load_weights(good | {"weight_hh_l1": good["weight_hh_l0"]})
     with pytest.raises(ValueError, match=r"weight_ih_l0 must have shape \(5, 2\), got \(2, 5\)"):
         model.load_weights(good | {"weight_ih_l0": good["weight_ih_l0"].t()})
+    with pytest.raises(ValueError, match=r"readout\.bias must have shape"):
+        model.load_weights(good | {"readout.bias": good["readout.bias"][:1]})
     assert all(torch.equal(model.weights()[key], before[key]) for key in before)
 
 
