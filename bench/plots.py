@@ -19,6 +19,7 @@ from bench.environment import version
 from bench.records import Case, Result, Trajectory
 from bench.summary import ThroughputRow, throughput_rows
 
+PROGRAM = "rnn-bench"
 WIDTH_INCHES = 3.5
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STYLES = ("-", "--", "-.", ":")
@@ -36,7 +37,7 @@ STYLE: dict[Any, Any] = {
     "lines.linewidth": 1.0,
     "legend.frameon": False,
     "savefig.dpi": 300,
-    "svg.hashsalt": "rnn-bench",  # the same file gives the same bytes
+    "svg.hashsalt": PROGRAM,  # the same file gives the same bytes
 }
 
 Draw = Callable[[], Figure]
@@ -50,8 +51,9 @@ def draw_all(result: Result, source: Path, on_figure: Callable[[], None] = lambd
     """
     folder = source.with_suffix("")
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
-    stamp = f"rnn-bench {version()}, result file sha256 {digest}"
+    stamp = f"{PROGRAM} {version()}, result file sha256 {digest}"
     folder.mkdir(exist_ok=True)
+    _remove_figures_of_another_result(folder, stamp)
     for name, draw in figures(result):
         _save(draw, folder / name, stamp)
         on_figure()
@@ -190,6 +192,15 @@ def _look(number: int) -> tuple[str, str]:
 
 def _label(case: Case) -> str:
     return f"{case.implementation}, {case.device}"
+
+
+def _remove_figures_of_another_result(folder: Path, stamp: str) -> None:
+    """What we drew from an earlier content of the file; nothing that is not ours."""
+    for path in [*folder.glob("*.png"), *folder.glob("*.svg")]:
+        content = path.read_bytes()
+        ours = f"{PROGRAM} ".encode() in content and b", result file sha256 " in content
+        if ours and stamp.encode() not in content:
+            path.unlink()
 
 
 def _save(draw: Draw, path: Path, stamp: str) -> None:

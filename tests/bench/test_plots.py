@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from bench import plots
-from bench.records import load
+from bench.records import load, save
 
 
 @pytest.fixture
@@ -82,6 +82,20 @@ def test_an_up_to_date_figure_is_not_drawn_again(copy):
     copy.write_text(copy.read_text() + "\n")
     plots.draw_all(result, copy)
     assert all(path.stat().st_mtime_ns > then for path, then in times.items())
+
+
+def test_figures_of_an_overwritten_result_go_and_others_stay(copy):
+    result = load(copy)
+    folder = plots.draw_all(result, copy)
+    (folder / "mine.png").write_bytes(b"not drawn by us")
+    fewer = result.model_copy(update={"cases": result.cases[:1]})
+    save(fewer, copy)
+    plots.draw_all(fewer, copy)
+    left = {path.name for path in folder.glob("*.png")}
+    assert left == {
+        "mine.png", "best_worst_torch_rnn_cpu.png", "training_loss.png", "error_growth.png",
+        "throughput.png",
+    }  # fmt: skip
 
 
 def test_the_same_file_gives_the_same_bytes(copy):
