@@ -300,7 +300,7 @@ def _output_path(output: Path | None, config: configuration.RunConfig, *, overwr
 
 def _show(result: Result, path: Path, *, plots: bool = True) -> None:
     console = _stdout()
-    console.print(Text(tables.heading(result)))
+    console.print(Text(render.printable(tables.heading(result))))
     _print_tables(tables.result_tables(result))
     console.print(Text(f"result file: {path}"), soft_wrap=True)
     if plots:
@@ -328,7 +328,7 @@ def _print_tables(found: list[render.Table]) -> None:
         console.print()
         console.print(render.to_rich(table))
         for note in table.notes:
-            console.print(Text(note, style="dim"))
+            console.print(Text(render.printable(note), style="dim"))
     console.print()
 
 

@@ -43,7 +43,7 @@ STYLE: dict[Any, Any] = {
 Draw = Callable[[], Figure]
 
 
-def draw_all(result: Result, source: Path, on_figure: Callable[[], None] = lambda: None) -> Path:
+def draw_all(result: Result, source: Path) -> Path:
     """Draw what is missing or out of date into the folder beside ``source``; returns the folder.
 
     Raises:
@@ -56,7 +56,6 @@ def draw_all(result: Result, source: Path, on_figure: Callable[[], None] = lambd
     _remove_figures_of_another_result(folder, stamp)
     for name, draw in figures(result):
         _save(draw, folder / name, stamp)
-        on_figure()
     return folder
 
 

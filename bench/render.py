@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 WORD_COLUMNS = frozenset(
-    ["implementation", "device", "workload", "parity", "verdict", "cpu", "cuda", "what it is"]
+    ["implementation", "device", "workload", "verdict", "cpu", "cuda", "what it is"]
 )
 
 Row = tuple[str, ...]

@@ -123,10 +123,7 @@ class Run:
         pending = self._open_cases()
         self.progress.start("parity", len(pending))
         for case in pending:
-            where = cases.target(case)
-            outcome = parity.check(
-                case.implementation, case.model, where.device, where.dtype, self.config.seed
-            )
+            outcome = _parity(case, self.config.seed)
             self._update(case.key, parity=outcome)
             if not outcome.passed:
                 self._fail(case.key, outcome.reason or "parity failed")
@@ -272,11 +269,15 @@ def check(config: RunConfig) -> tuple[Case, ...]:
         return tuple(_checked(case, config.seed) for case in cases.plan(config))
 
 
+def _parity(case: Case, seed: int) -> records.Parity:
+    where = cases.target(case)
+    return parity.check(case.implementation, case.model, where.device, where.dtype, seed)
+
+
 def _checked(case: Case, seed: int) -> Case:
     if case.status == "unsupported":
         return case
-    where = cases.target(case)
-    outcome = parity.check(case.implementation, case.model, where.device, where.dtype, seed)
+    outcome = _parity(case, seed)
     status = "ok" if outcome.passed else "failed"
     changes = {"parity": outcome, "status": status, "reason": outcome.reason}
     return case.model_copy(update=changes)

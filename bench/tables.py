@@ -72,7 +72,7 @@ def overview(result: Result) -> Table:
         (
             case.implementation,
             case.device,
-            _error(case.accuracy.mse_mean) if row.passed and case.accuracy else _verdict(row),
+            _error(case.accuracy.mse_mean) if row.passed and case.accuracy else _shortfall(row),
             *(cells.get((*case.key, *group), NOTHING) for group in groups),
         )
         for case, row in zip(result.cases, parity_rows(result.cases), strict=True)
@@ -130,7 +130,7 @@ def throughput(result: Result) -> Table:
                 row.device,
                 _significant(row.steps_per_second),
                 _significant(row.microseconds_per_step),
-                NOTHING if row.ratio is None else f"{row.ratio:.2f}x",
+                _ratio(row.ratio),
                 f"{100 * row.spread:.0f}%",
             )
             for row in rows
@@ -246,6 +246,11 @@ def _parity(row: ParityRow) -> Row:
 
 def _verdict(row: ParityRow) -> str:
     return {True: "pass", False: "FAIL", None: row.status}[row.passed]
+
+
+def _shortfall(row: ParityRow) -> str:
+    """What stands where a case has no error to show: it was wrong, or how far it got."""
+    return "FAIL" if row.passed is False else row.status
 
 
 def _reasons(cases: tuple[Case, ...]) -> tuple[str, ...]:

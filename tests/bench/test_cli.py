@@ -180,6 +180,17 @@ def test_bad_result_files(command, content, message, bench, tmp_path, golden):
     assert not (tmp_path / "bad").exists()
 
 
+def test_a_terminal_obeys_no_text_of_a_file(bench, golden, tmp_path):
+    data = json.loads(golden.read_text())
+    data["cases"][0].update(status="failed", reason="a\x1b[31mb")
+    data["environment"]["cpu"] = "x\x1b]0;title\x07"
+    (tmp_path / "r.json").write_text(json.dumps(data))
+    for options in (("--no-plots",), ("--markdown",), ("--table", "overview")):
+        status, out, _ = bench("show", "r.json", *options)
+        assert status == 0
+        assert "\x1b" not in out
+
+
 def test_run_show_and_compare(bench, tmp_path):
     status, out, err = bench("run", *TINY, "--impl", "torch_rnn,manual_cell", "--output", "a.json")
     assert status == 0, err

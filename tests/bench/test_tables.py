@@ -175,6 +175,8 @@ def test_the_overview_shows_what_is_wrong(result):
     table = tables.overview(broken)
     assert table.sections[0][1][2] == "FAIL"
     assert "went wrong" in table.notes[-1]
+    diverged = with_case(result, 1, status="failed", reason="went wrong", accuracy=None)
+    assert tables.overview(diverged).sections[0][1][2] == "failed"
 
 
 def test_reasons_stand_under_the_table(result):
