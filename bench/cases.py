@@ -8,7 +8,7 @@ import torch
 import impls
 from bench.config import RunConfig
 from bench.parity import one_line
-from bench.records import Case
+from bench.schema import Case
 from impls.generator import Generator
 
 
@@ -65,6 +65,8 @@ def _planned(name: str, device: str, config: RunConfig) -> Case:
         reason = impls.load(name).unsupported(config.model, where.device, where.dtype)
     except ImportError as error:
         reason = one_line(error)
+    except Exception as error:  # noqa: BLE001 - whatever an implementation raises is its result
+        return case.model_copy(update={"status": "failed", "reason": one_line(error)})
     if reason:
         return case.model_copy(update={"status": "unsupported", "reason": reason})
     return case

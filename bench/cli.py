@@ -1,23 +1,25 @@
-"""The commands. The only place that prints or chooses an exit status.
+"""The commands. The only place that chooses an exit status.
 
-Exit statuses: 0 done; 1 a case failed; 2 bad input; 130 interrupted. Torch is imported only by
-the commands that compute, so that the others start at once.
+Exit statuses: 0 done; 1 a case failed, or is slower; 2 bad input; 3 what was to be guarded cannot
+be; 4 accuracy fell; 130 interrupted. Torch is imported only by the commands that compute, so that
+the others start at once.
 """
 
-import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from bench import config as configuration
-from bench import environment, records, render, summary, tables
-from bench.compare import compare as compare_results
-from bench.errors import BenchError
+from bench import environment, guard, observed, records, render, summary, tables
+from bench.compare import compare as compare_files
+from bench.comparison_tables import comparison_tables
+from bench.console import echo, print_json, print_markdown, print_tables, stderr, stdout
+from bench.errors import BenchError, unknown
+from bench.export import FORMATS
 from bench.listing import listing, listing_table
 from bench.options import (
     AsJson,
@@ -31,20 +33,20 @@ from bench.options import (
     NoBias,
     Nonlinearity,
     NumLayers,
+    Output,
+    Overwrite,
     Seed,
     Threads,
 )
 from bench.progress import progress
 from bench.recipes import RECIPES
-from bench.records import Result
+from bench.schema import Result
 from tasks import TASKS
 
 if TYPE_CHECKING:
     from bench.runner import Run
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
-# Outside a terminal rich assumes 80 columns; the tables are made for 100.
-PLAIN_WIDTH = 100
 
 app = typer.Typer(
     name="bench",
@@ -64,6 +66,7 @@ def bare(context: typer.Context) -> None:
 
 @app.command()
 def run(
+    context: typer.Context,
     impl: Implementations = "all",
     device: Device = "cpu",
     task: Annotated[str, typer.Option(help=f"{' or '.join(TASKS)}.")] = "cosine",
@@ -93,17 +96,37 @@ def run(
             show_default=False,
         ),
     ] = None,
-    rounds: Annotated[int, typer.Option(help="Passes over all cells; at least 2.")] = 5,
+    preset: Annotated[str, typer.Option(help=configuration.presets_in_words())] = "default",
+    processes: Annotated[
+        int | None,
+        typer.Option(help="Fresh processes, instead of the preset's.", show_default=False),
+    ] = None,
+    rounds: Annotated[
+        int | None,
+        typer.Option(help="Rounds in each process, instead of the preset's.", show_default=False),
+    ] = None,
+    time_budget: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds that the timing may take: fewer rounds, never fewer processes.",
+            show_default=False,
+        ),
+    ] = None,
+    time_limit: Annotated[
+        float, typer.Option(help="Seconds of silence after which a case counts as hung.")
+    ] = 600.0,
     threads: Threads = 1,
     dtype: Dtype = "float32",
     baseline: Annotated[str, typer.Option(help="What ratios are taken against.")] = "torch_rnn",
-    output: Annotated[
+    output: Output = None,
+    overwrite: Overwrite = False,
+    resume: Annotated[
         Path | None,
-        typer.Option(help="Result file. Default: a new one in results/.", show_default=False),
+        typer.Option(help="Go on with a run that was cut short.", show_default=False),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an old file.")] = False,
 ) -> None:
     """Check, train, evaluate and time; save the result, draw the plots, print the tables."""
+    sampling = configuration.sampling(preset, processes, rounds)
     config = _configured(
         impl,
         device,
@@ -121,12 +144,20 @@ def run(
         iterations=iterations,
         seed=seed,
         batch_sizes=configuration.batch_sizes(batch_size, workload),
-        rounds=rounds,
+        processes=sampling.processes,
+        rounds=sampling.rounds,
+        time_budget=time_budget,
+        time_limit=time_limit,
         threads=threads,
         baseline=baseline,
     )
-    path = _output_path(output, config, overwrite=overwrite)
-    result = _execute(config, path)
+    earlier = None
+    if resume:
+        earlier = _earlier(resume, config, output, _given(context))
+        config, path = earlier.config, resume
+    else:
+        path = _output_path(output, f"{config.task}-{config.recipe}", overwrite=overwrite)
+    result = _execute(config, path, earlier)
     _show(result, path)
     if any(case.status == "failed" for case in result.cases):
         raise typer.Exit(FAILED)
@@ -137,9 +168,9 @@ def list_(as_json: AsJson = False) -> None:
     """The implementations, and whether each can run here."""
     entries = listing()
     if as_json:
-        _print_json([asdict(entry) for entry in entries])
+        print_json([asdict(entry) for entry in entries])
     else:
-        _print_tables([listing_table(entries)])
+        print_tables([listing_table(entries)])
 
 
 @app.command()
@@ -173,13 +204,14 @@ def check(
         seed=seed,
         threads=threads,
     )
-    from bench import runner
+    from bench.progress import Silent
+    from bench.runner import Run
 
-    cases = runner.check(config)
+    cases = Run(config, None, Silent()).check()
     if as_json:
-        _print_json([asdict(row) for row in summary.parity_rows(cases)])
+        print_json([asdict(row) for row in summary.parity_rows(cases)])
     else:
-        _print_tables([tables.check_table(cases)])
+        print_tables([tables.check_table(cases)])
     if any(case.status == "failed" for case in cases):
         raise typer.Exit(FAILED)
 
@@ -192,7 +224,7 @@ def show(
     table: Annotated[
         str | None,
         typer.Option(
-            help="Print one: overview, accuracy, throughput or parity.", show_default=False
+            help="Print one: overview, accuracy, throughput, costs or parity.", show_default=False
         ),
     ] = None,
     plots: Annotated[
@@ -202,14 +234,14 @@ def show(
     """The tables and plots of a saved result file."""
     result = records.load(file)
     if as_json:
-        _print_json(_numbers(result))
+        print_json(_numbers(result))
         return
     found = tables.result_tables(result, table)
     if as_markdown:
-        _echo(render.markdown_text(tables.heading(result)) + "\n\n")
-        _print_markdown(found)
+        echo(render.markdown_text(tables.heading(result)) + "\n\n")
+        print_markdown(found)
     elif table:
-        _print_tables(found)
+        print_tables(found)
     else:
         _show(result, file, plots=plots)
 
@@ -217,20 +249,109 @@ def show(
 @app.command()
 def compare(
     base: Annotated[Path, typer.Argument(help="A result file.", show_default=False)],
-    new: Annotated[Path, typer.Argument(help="Another.", show_default=False)],
+    new: Annotated[list[Path], typer.Argument(help="Others.", show_default=False)],
+    fail_slower: Annotated[
+        str | None,
+        typer.Option(
+            help="Such as 5%: exit status 1 when a row is surely slower by more, 4 when accuracy "
+            "fell, 3 when a row of BASE cannot be guarded.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
     as_markdown: AsMarkdown = False,
 ) -> None:
-    """Accuracy and throughput of two result files, side by side."""
-    comparison = compare_results(records.load(base), records.load(new))
+    """Files against a base: faster, slower, the same, or nobody can tell.
+
+    Reads result files, and what pytest-benchmark saved.
+    """
+    limit = guard.threshold(fail_slower) if fail_slower is not None else None
+    comparisons = compare_files(observed.load(base), map(observed.load, new))
     if as_json:
-        _print_json(asdict(comparison))
-        return
-    found = tables.comparison_tables(comparison, str(base), str(new))
-    if as_markdown:
-        _print_markdown(found)
+        print_json([asdict(comparison) for comparison in comparisons])
+    elif as_markdown:
+        print_markdown(comparison_tables(comparisons))
     else:
-        _print_tables(found)
+        print_tables(comparison_tables(comparisons))
+    if limit is not None:
+        found = guard.findings(comparisons, limit)
+        for _, reason in found:
+            stderr().print(Text(render.printable(reason)), soft_wrap=True)
+        if found:
+            raise typer.Exit(found[0][0])
+
+
+@app.command()
+def export(
+    file: Annotated[Path, typer.Argument(help="A result file.", show_default=False)],
+    kind: Annotated[
+        str, typer.Option("--format", help=f"{', '.join(FORMATS)}.", show_default=False)
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(help="A file. Default: standard output.", show_default=False),
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """A result file in the format of another tool."""
+    if kind not in FORMATS:
+        raise unknown("format", kind, FORMATS)
+    result = records.load(file)
+    try:
+        text = FORMATS[kind].text(result)
+    except BenchError as error:
+        raise BenchError(f"{file}: {error}") from None
+    if output is None:
+        echo(text)
+        return
+    if output.exists() and not overwrite:
+        raise BenchError(f"--output {output} exists; choose another name, or add --overwrite")
+    try:
+        records.write(text, output)
+    except OSError as error:
+        raise BenchError(f"cannot write {output}: {error.strerror or error}") from None
+
+
+@app.command()
+def schema() -> None:
+    """The JSON Schema of the result file."""
+    print_json(records.json_schema())
+
+
+@app.command()
+def selftest(
+    device: Device = "cpu",
+    runs: Annotated[int, typer.Option(help="Runs in each of the two pools.")] = 40,
+    pairs: Annotated[int, typer.Option(help="Random pairs of files to compare.")] = 200,
+    seed: Seed = 0,
+    threads: Threads = 1,
+    output: Output = None,
+    overwrite: Overwrite = False,
+    saved: Annotated[
+        Path | None,
+        typer.Option("--show", help="Print a saved self-test instead.", show_default=False),
+    ] = None,
+    as_json: AsJson = False,
+    as_markdown: AsMarkdown = False,
+) -> None:
+    """How often this harness is right here: identical code, and code that is 5% slower."""
+    from bench import selftest as test
+    from bench.selftest_tables import selftest_tables
+
+    if saved:
+        outcome = test.load(saved)
+    else:
+        config = test.configured(environment.device_names(device), runs, pairs, seed, threads)
+        path = _output_path(output, "selftest", overwrite=overwrite)
+        with progress(stderr()) as bars:
+            outcome = test.execute(config, bars)
+        records.save(outcome, path)
+    if as_json:
+        print_json(outcome.model_dump(mode="json", exclude={"pool"}))
+    elif as_markdown:
+        print_markdown(selftest_tables(outcome))
+    else:
+        print_tables(selftest_tables(outcome))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -260,19 +381,49 @@ def _configured(
     )
 
 
-def _execute(config: configuration.RunConfig, path: Path) -> Result:
+def _given(context: typer.Context) -> set[str]:
+    """The options that were given, rather than left at their defaults."""
+    return {
+        name
+        for name in context.params
+        if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
+    }
+
+
+def _earlier(
+    file: Path, config: configuration.RunConfig, output: Path | None, given: set[str]
+) -> Result:
+    """The run to go on with; options that are given again must say what its file says."""
+    if output not in (None, file):
+        raise BenchError(f"--resume goes on in {file}; leave --output out")
+    earlier = records.load(file)
+    for field in configuration.fields_of(given):
+        asked, found = getattr(config, field), getattr(earlier.config, field)
+        if asked != found:
+            raise BenchError(
+                f"--resume {file}: it was begun with {field} {found}, not {asked}; leave the "
+                "option out, or begin a new run"
+            )
+    configuration.check_writable(file)
+    return earlier
+
+
+def _execute(config: configuration.RunConfig, path: Path, earlier: Result | None) -> Result:
     from bench import runner
 
     current: list[Run] = []
-    console = _stderr()
+    console = stderr()
     try:
         with progress(console) as bars:
-            return runner.run(config, path, bars, on_start=current.append)
+            return runner.run(config, path, bars, on_start=current.append, earlier=earlier)
     except KeyboardInterrupt:
         cases = current[0].result.cases if current else ()
         done = sum(case.accuracy is not None for case in cases)
         console.print(
-            Text(f"interrupted: {done} of {len(cases)} cases trained; all so far is in {path}"),
+            Text(
+                f"interrupted: {done} of {len(cases)} cases trained; all so far is in {path}; "
+                f"--resume {path} goes on"
+            ),
             soft_wrap=True,
         )
         raise
@@ -280,12 +431,12 @@ def _execute(config: configuration.RunConfig, path: Path) -> Result:
         raise BenchError(f"cannot write {path}: {error.strerror or error}") from None
 
 
-def _output_path(output: Path | None, config: configuration.RunConfig, *, overwrite: bool) -> Path:
+def _output_path(output: Path | None, name: str, *, overwrite: bool) -> Path:
     if output is None:
-        from bench.measure import now
+        from bench.clock import now
 
         stamp = "".join(character for character in now()[:19] if character.isdigit())
-        output = Path("results") / f"{config.task}-{config.recipe}-{stamp}.json"
+        output = Path("results") / f"{name}-{stamp}.json"
         try:
             output.parent.mkdir(exist_ok=True)
         except OSError as error:
@@ -299,9 +450,9 @@ def _output_path(output: Path | None, config: configuration.RunConfig, *, overwr
 
 
 def _show(result: Result, path: Path, *, plots: bool = True) -> None:
-    console = _stdout()
+    console = stdout()
     console.print(Text(render.printable(tables.heading(result))))
-    _print_tables(tables.result_tables(result))
+    print_tables(tables.result_tables(result))
     console.print(Text(f"result file: {path}"), soft_wrap=True)
     if plots:
         from bench.plots import draw_all
@@ -319,54 +470,8 @@ def _numbers(result: Result) -> dict[str, Any]:
         "baselines": [asdict(row) for row in summary.baseline_rows(result)],
         "throughput": [asdict(row) for row in summary.throughput_rows(result)],
         "parity": [asdict(row) for row in summary.parity_rows(result.cases)],
+        "quality": asdict(summary.quality(result)),
     }
-
-
-def _print_tables(found: list[render.Table]) -> None:
-    console = _stdout()
-    for table in found:
-        console.print()
-        console.print(render.to_rich(table))
-        for note in table.notes:
-            console.print(Text(render.printable(note), style="dim"))
-    console.print()
-
-
-def _print_markdown(found: list[render.Table]) -> None:
-    _echo("\n".join(render.to_markdown(table) for table in found))
-
-
-def _print_json(value: Any) -> None:
-    _echo(records.dumps(value) + "\n")
-
-
-def _stdout() -> Console:
-    console = _Console(highlight=False)
-    return console if console.is_terminal else _Console(highlight=False, width=PLAIN_WIDTH)
-
-
-class _Console(Console):
-    """A console to which a reader that has read enough, such as ``head``, is no error."""
-
-    def on_broken_pipe(self) -> None:
-        _reader_left()
-
-
-def _stderr() -> Console:
-    return Console(stderr=True, highlight=False)
-
-
-def _echo(text: str) -> None:
-    try:
-        typer.echo(text, nl=False)
-    except BrokenPipeError:
-        _reader_left()
-
-
-def _reader_left() -> NoReturn:
-    """End well; what is still in the buffer must not become a complaint at the very end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    raise typer.Exit(0)
 
 
 def _fail(message: str) -> None:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -16,6 +17,10 @@ Dtype = Literal["float32", "float64"]
 WorkloadName = Literal["generate", "train_step", "sequence"]
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 WORKLOADS: tuple[WorkloadName, ...] = get_args(WorkloadName)
+# The largest error against the float64 reference that counts as rounding.
+TOLERANCE: dict[str, float] = {"float32": 1e-5, "float64": 1e-10}
+# A thousand steps hold on to what they have met, rounding included: that many times as much.
+LONG_TOLERANCE = {name: 10.0 * tolerance for name, tolerance in TOLERANCE.items()}
 DEFAULT_BATCH_SIZES: dict[WorkloadName, tuple[int, ...]] = {
     "generate": (1, 32, 1000),
     "train_step": (1, 32),
@@ -24,6 +29,17 @@ DEFAULT_BATCH_SIZES: dict[WorkloadName, tuple[int, ...]] = {
 DEFAULT_WORKLOADS: tuple[WorkloadName, ...] = ("generate", "train_step")
 PositiveInt = Annotated[int, Field(ge=1)]
 NaturalInt = Annotated[int, Field(ge=0)]
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """How much is sampled: fresh processes, and rounds in each."""
+
+    processes: int
+    rounds: int
+
+
+PRESETS = {"quick": Preset(3, 5), "default": Preset(5, 8), "rigorous": Preset(12, 10)}
 # Beyond these a typing error is likelier than a wish; each is far above what a machine can hold.
 LARGEST_HIDDEN_SIZE, LARGEST_NUM_LAYERS, LARGEST_BATCH_SIZE = 16_384, 100, 100_000
 
@@ -54,6 +70,9 @@ class RunConfig(StrictModel):
 
     ``threads`` defaults to one, as in ``torch.utils.benchmark``: a pool makes small steps slower.
     ``seed`` names the initial weights, the training data, the coin flips and the order of timing.
+    ``time_budget``: seconds that the timing may take; it ends with fewer rounds then, never with
+    fewer processes. ``time_limit``: seconds without a sign of life after which a case counts as
+    hung.
     """
 
     implementations: tuple[str, ...] = Field(default=tuple(REGISTRY), min_length=1)
@@ -67,12 +86,25 @@ class RunConfig(StrictModel):
     batch_sizes: dict[WorkloadName, tuple[PositiveInt, ...]] = {
         name: DEFAULT_BATCH_SIZES[name] for name in DEFAULT_WORKLOADS
     }
-    rounds: Annotated[int, Field(ge=2, le=10_000)] = 5
+    processes: Annotated[int, Field(ge=1, le=1_000)] = PRESETS["default"].processes
+    rounds: Annotated[int, Field(ge=1, le=10_000)] = PRESETS["default"].rounds
+    time_budget: Annotated[float, Field(gt=0.0, le=1e7)] | None = None
+    time_limit: Annotated[float, Field(gt=0.0, le=1e7)] = 600.0
     threads: PositiveInt = 1
     baseline: str = "torch_rnn"
     evaluation: EvaluationConfig = EvaluationConfig()
 
 
+# Options whose field has another name, or that set a part of one.
+_FIELDS = {
+    "impl": "implementations",
+    "device": "devices",
+    "batch_size": "batch_sizes",
+    "workload": "batch_sizes",
+    "preset": "processes",
+} | dict.fromkeys(
+    ("hidden_size", "num_layers", "nonlinearity", "no_bias", "dropout", "bidirectional"), "model"
+)
 # Where a field's command-line option has another name.
 _OPTIONS = {
     "implementations": "--impl",
@@ -103,6 +135,32 @@ def validated(options: Mapping[str, Any]) -> RunConfig:
     _check_name("task", config.task, TASKS)
     _check_name("recipe", config.recipe, RECIPES)
     return config
+
+
+def fields_of(options: set[str]) -> list[str]:
+    """The fields that ``options``, by their names in Python, set."""
+    fields = {_FIELDS.get(option, option) for option in options}
+    return [name for name in RunConfig.model_fields if name in fields]
+
+
+def sampling(preset: str, processes: int | None, rounds: int | None) -> Preset:
+    """A preset by name, with what was given instead of its own numbers.
+
+    Raises:
+        BenchError: an unknown preset.
+    """
+    _check_name("preset", preset, PRESETS)
+    chosen = PRESETS[preset]
+    return Preset(
+        chosen.processes if processes is None else processes,
+        chosen.rounds if rounds is None else rounds,
+    )
+
+
+def presets_in_words() -> str:
+    """For the help."""
+    words = (f"{name} ({p.processes} x {p.rounds})" for name, p in PRESETS.items())
+    return f"Processes x rounds: {', '.join(words)}."
 
 
 def model_config(**options: Any) -> GeneratorConfig:

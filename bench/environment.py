@@ -11,9 +11,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from bench import gpu
 from bench.errors import BenchError
-from bench.records import Environment
+from bench.schema import Environment
 
+_CPU0 = Path("/sys/devices/system/cpu/cpu0")
 # The general switch does not reach cuDNN's RNN, whose default is TF32: pin each by its own name.
 _PRECISION_FLAGS = (
     "cuda.matmul",
@@ -123,6 +125,18 @@ def pinned(threads: int) -> Iterator[None]:
             backend.fp32_precision = before
 
 
+def changed(threads: int) -> str | None:
+    """What is no longer as `pinned` has set it, or None."""
+    import torch
+
+    if torch.get_num_threads() != threads:
+        return f"set the number of threads to {torch.get_num_threads()}"
+    for flag in _PRECISION_FLAGS:
+        if (precision := _backend(flag).fp32_precision) != "ieee":
+            return f"set the precision of {flag} to {precision}"
+    return None
+
+
 def describe() -> Environment:
     """The environment as it is now: call it where the flags are pinned."""
     import psutil
@@ -141,9 +155,14 @@ def describe() -> Environment:
         os=f"{platform.system()} {platform.release().split('-')[0]} {platform.machine()}",
         cpu=_cpu_model(),
         cores=psutil.cpu_count(logical=True) or 1,
+        physical_cores=psutil.cpu_count(logical=False),
+        caches=_caches(),
+        governor=_line(_CPU0 / "cpufreq" / "scaling_governor"),
+        load_average=psutil.getloadavg()[0],
         memory_bytes=psutil.virtual_memory().total,
-        gpu=gpu_names(),
+        gpu=gpu.describe_all(),
         threads=torch.get_num_threads(),
+        interop_threads=torch.get_num_interop_threads(),
         git_commit=commit,
         git_dirty=dirty,
         precision={flag: str(_backend(flag).fp32_precision) for flag in _PRECISION_FLAGS},
@@ -166,6 +185,25 @@ def _cpu_model() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def _caches() -> dict[str, int]:
+    """Bytes of the first core's data caches, by level."""
+    found = {}
+    for index in sorted((_CPU0 / "cache").glob("index[0-9]*")):
+        level, kind, size = (_line(index / name) for name in ("level", "type", "size"))
+        if level and kind in ("Data", "Unified") and size and size.endswith("K"):
+            name = f"L{level}d" if kind == "Data" else f"L{level}"
+            found[name] = 1024 * int(size.removesuffix("K"))
+    return found
+
+
+def _line(path: Path) -> str | None:
+    """The one line of a file of the kernel's, or None where it has none."""
+    try:
+        return path.read_text(encoding="ascii").strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def _git() -> tuple[str | None, bool | None]:

@@ -8,6 +8,10 @@ class BenchError(Exception):
     """Bad input; the message says what was wrong and what would be right."""
 
 
+class WrongWorkError(Exception):
+    """An implementation did other work than was timed: none of its times counts."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> BenchError:
     """The error for a name that is not among ``known``, with the nearest one where there is one."""
     names = sorted(known)

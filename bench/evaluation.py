@@ -8,13 +8,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.config import EvaluationConfig
-from bench.records import Accuracy, Baselines, ErrorSummary, Trajectory
+from bench.config import LONG_TOLERANCE, EvaluationConfig
+from bench.errors import WrongWorkError
+from bench.parity import array, closed_loop_error
+from bench.schema import Accuracy, Baselines, ErrorSummary, Trajectory
 from impls.generator import Generator
 from tasks import Sequences, Task
 from tasks.forcing import warm_up
 
 Array = NDArray[np.float64]
+CHECKED_SEQUENCES = 8
 
 
 class NotFiniteError(Exception):
@@ -44,6 +47,7 @@ def evaluate(model: Generator, sequences: Sequences, config: EvaluationConfig) -
 
     Raises:
         NotFiniteError: a prediction was NaN or infinite.
+        WrongWorkError: the predictions are not those of the model's weights.
     """
     predictions = predict(model, sequences.inputs, config)
     bad = ~np.isfinite(predictions).all(axis=(1, 2))
@@ -51,6 +55,7 @@ def evaluate(model: Generator, sequences: Sequences, config: EvaluationConfig) -
         raise NotFiniteError(
             f"evaluation: the prediction of step {int(bad.argmax())} is not finite"
         )
+    _check(model, sequences.inputs, predictions, config)
     errors = squared_errors(predictions, sequences.targets, config.warm_up)
     summary = summarise(errors)
     return Accuracy(
@@ -59,6 +64,21 @@ def evaluate(model: Generator, sequences: Sequences, config: EvaluationConfig) -
         best=_trajectory(sequences.targets, predictions, summary.best_index),
         worst=_trajectory(sequences.targets, predictions, summary.worst_index),
     )
+
+
+def _check(model: Generator, inputs: Array, predictions: Array, config: EvaluationConfig) -> None:
+    """Hold a few sequences, which nobody can foresee, against the reference on the same weights."""
+    columns = np.random.default_rng().permutation(inputs.shape[1])[:CHECKED_SEQUENCES]
+    like = next(model.parameters())
+    rounded = array(torch.from_numpy(inputs[:, columns]).to(like.dtype))
+    forced = warm_up(len(inputs), config.warm_up)
+    error = closed_loop_error(model, rounded, forced, predictions[:, columns])
+    tolerance = LONG_TOLERANCE[str(like.dtype).removeprefix("torch.")]
+    if not error <= tolerance:
+        raise WrongWorkError(
+            f"evaluation: error {error:.1e} of the predictions, above {tolerance:.0e}: they are "
+            "not those of the trained weights"
+        )
 
 
 def squared_errors(predictions: Array, targets: Array, skip: int) -> Array:

@@ -1,24 +1,20 @@
-"""Timing: warm-up, synchronising, sampling. The only place that reads a clock.
-
-Cells (one implementation with one workload) take turns within a round, in a seeded order that the
-next round reverses, so that a drift of the machine meets all of them alike. No sample is dropped.
-"""
+"""Warm-up, synchronising, blocks of calls on the clock."""
 
 import gc
-import random
-import time
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import torch
 
-from bench.records import Sample
+from bench.clock import Stopwatch
 
 SHORTEST_BLOCK_SECONDS = 0.02  # as long as a few scheduler ticks, so that the clock does not matter
-WARM_UP_SECONDS = 0.05
+WINDOW_SECONDS = 0.05
+WINDOWS_AGREE = 0.05
+LONGEST_WARM_UP_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,30 +27,17 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """A cell after its warm-up."""
+    """A cell after its warm-up, which took ``seconds``, the first call among them."""
 
     first_call_seconds: float
+    seconds: float
+    windows: int
+    agreed: bool
     calls_per_sample: int
 
 
-class Stopwatch:
-    """Seconds since it was made."""
-
-    def __init__(self) -> None:
-        self._start = time.perf_counter()
-
-    def seconds(self) -> float:
-        """Seconds until now."""
-        return time.perf_counter() - self._start
-
-
-def now() -> str:
-    """This second, in UTC, as ISO 8601 writes it."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
 def synchronise(device: torch.device) -> None:
-    """Wait for all work queued on ``device``; the CPU has none."""
+    """Wait for all work queued on ``device``, on whatever stream; the CPU has none."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -74,48 +57,61 @@ def block(cell: Cell, calls: int) -> tuple[float, Any]:
         return watch.seconds(), outcome
 
 
-def warm_up(cell: Cell) -> Readiness:
-    """Time the first call apart, warm up, and size a block to last at least 20 ms."""
+def warm_up(cell: Cell, tick: Callable[[], None] = lambda: None) -> Readiness:
+    """Time the first call apart, size a block, and go on until two windows agree within 5 %.
+
+    A window is a block, or as many as fill 50 ms, and its figure the fastest of them: what else
+    the machine does only ever adds. A first call that fills a window is one. After 3 seconds the
+    last two windows are what they are. ``tick`` is called after each.
+    """
     first, _ = block(cell, 1)
+    tick()
+    calls, figure, spent = _sized(cell)
+    # What lasted as long as a window is one: long calls need no more than two.
+    figures = [first] if first >= WINDOW_SECONDS else []
+    figures += [figure] if figure * calls >= WINDOW_SECONDS else []
+    while not _agree(figures) and (len(figures) < 2 or spent < LONGEST_WARM_UP_SECONDS):
+        figure, seconds = _window(cell, calls)
+        figures.append(figure)
+        spent += seconds
+        calls = max(calls, _calls_for(figure))
+        tick()
+    return Readiness(first, first + spent, len(figures), _agree(figures), calls)
+
+
+def _sized(cell: Cell) -> tuple[int, float, float]:
+    """Calls that fill a block of at least 20 ms, seconds of one of them, and seconds spent."""
     calls, spent = 1, 0.0
     while True:
         seconds, _ = block(cell, calls)
         spent += seconds
-        if seconds >= SHORTEST_BLOCK_SECONDS and spent >= WARM_UP_SECONDS:
-            return Readiness(first, calls)
-        if seconds < SHORTEST_BLOCK_SECONDS:
-            # A tenth more than needed, so that a slightly faster block still lasts long enough.
-            calls = max(calls + 1, int(calls * min(10.0, 1.1 * SHORTEST_BLOCK_SECONDS / seconds)))
+        if seconds >= SHORTEST_BLOCK_SECONDS:
+            return calls, seconds / calls, spent
+        calls = max(calls + 1, min(10 * calls, _calls_for(seconds / calls)))
 
 
-def turns(cells: int, rounds: int, seed: int) -> Iterator[tuple[int, int]]:
-    """Yield (round, index of the cell): every cell once a round, each round reversing the last."""
-    order = list(range(cells))
-    random.Random(seed).shuffle(order)  # noqa: S311 - an order of timing, not a secret
-    for round_index in range(rounds):
-        for index in order if round_index % 2 == 0 else reversed(order):
-            yield round_index, index
+def _calls_for(seconds: float) -> int:
+    """Calls of ``seconds`` each that fill a block, also when they turn out a tenth faster."""
+    if seconds >= SHORTEST_BLOCK_SECONDS:
+        return 1
+    return math.ceil(1.1 * SHORTEST_BLOCK_SECONDS / max(seconds, 1e-9))
 
 
-def sample(cell: Cell, ready: Readiness, round_index: int) -> tuple[Sample, Any]:
-    """Time one block; also returns the outcome of its last call."""
-    calls = ready.calls_per_sample
-    seconds, outcome = block(cell, calls)
-    return Sample(process=0, round=round_index, seconds=seconds / calls), outcome
+def _window(cell: Cell, calls: int) -> tuple[float, float]:
+    """Seconds of one call in the fastest block of a window, and seconds of all its blocks."""
+    fastest, spent = float("inf"), 0.0
+    while spent < WINDOW_SECONDS:
+        seconds, _ = block(cell, calls)
+        fastest = min(fastest, seconds / calls)
+        spent += seconds
+    return fastest, spent
 
 
-def peak_memory_bytes(cell: Cell) -> int | None:
-    """The process's device memory at the peak of one call, weights and data included.
-
-    None on the CPU, where it is not measured.
-    """
-    if cell.device.type != "cuda":
-        return None
-    synchronise(cell.device)
-    torch.cuda.reset_peak_memory_stats(cell.device)
-    cell.call()
-    synchronise(cell.device)
-    return torch.cuda.max_memory_allocated(cell.device)
+def _agree(figures: list[float]) -> bool:
+    if len(figures) < 2:
+        return False
+    before, last = figures[-2:]
+    return abs(last - before) <= WINDOWS_AGREE * before
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """The options that several commands share, described once."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,3 +24,8 @@ Bidirectional = Annotated[
 Threads = Annotated[int, typer.Option(help="CPU threads; more than one slows small steps down.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 AsMarkdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")]
+Output = Annotated[
+    Path | None,
+    typer.Option(help="Result file. Default: a new one in results/.", show_default=False),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an old file.")]

@@ -6,7 +6,7 @@ divided by the largest magnitude of the reference's, or by 1 where that is small
 error for small tensors, a relative one for large.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import impls
-from bench.records import Parity
+from bench.config import TOLERANCE
+from bench.schema import Parity
 from impls import GeneratorConfig, reference
 from impls.generator import Generator
 from tasks.forcing import coin_flips, warm_up
 
-TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 # (steps, batch): one step alone, odd sizes, a batch of one, and a length that lets errors grow.
 SHAPES = ((1, 3), (7, 1), (23, 5), (60, 9))
 
@@ -52,14 +52,20 @@ class Errors:
 
 
 def check(
-    name: str, config: GeneratorConfig, device: torch.device, dtype: torch.dtype, seed: int
+    name: str,
+    config: GeneratorConfig,
+    device: torch.device,
+    dtype: torch.dtype,
+    seed: int,
+    *,
+    on_trial: Callable[[], None] = lambda: None,
 ) -> Parity:
-    """Compare the implementation ``name`` with the reference.
+    """Compare the implementation ``name`` with the reference; ``on_trial`` is called after each.
 
     Dropout is random, so its outputs are compared as evaluated (where it does nothing) and its
     gradients without it.
     """
-    tolerance = TOLERANCE[dtype]
+    tolerance = TOLERANCE[str(dtype).removeprefix("torch.")]
     worst = Errors(0.0, 0.0)
     try:
         for number, trial in enumerate(trials(config, seed, dtype)):
@@ -68,6 +74,7 @@ def check(
             plain = replace(config, dropout=0.0)
             training = impls.create(name, plain, device=device, dtype=dtype, seed=weights_seed)
             worst = worst.worst(compare(evaluating.eval(), training.train(), trial))
+            on_trial()
     except Exception as error:  # noqa: BLE001 - whatever an implementation raises is its result
         return Parity(
             output_error=None,
@@ -138,6 +145,8 @@ def compare(evaluating: Generator, training: Generator, trial: Trial) -> Errors:
     with torch.inference_mode():
         predictions, h_n = evaluating(inputs, forced, h0)
         again, _ = evaluating(inputs, forced, h0)
+    if not type(predictions) is type(h_n) is Tensor:
+        raise ValueError(f"gave a {type(predictions).__name__}, not a plain tensor")
     if not torch.allclose(inputs, tensor(trial.inputs), rtol=0.0, atol=0.0, equal_nan=True):
         raise ValueError("the inputs were changed")
     if not torch.equal(h0, tensor(trial.h0)):
@@ -164,6 +173,36 @@ def compare(evaluating: Generator, training: Generator, trial: Trial) -> Errors:
     return Errors(_largest(outputs), _largest(gradients))
 
 
+def closed_loop_error(
+    model: Generator,
+    inputs: NDArray[np.float64],
+    forced: NDArray[np.bool_],
+    predictions: NDArray[np.float64],
+) -> float:
+    """How far each prediction is from the reference's for the same inputs, fed back ones included.
+
+    The reference reads what the implementation read: true values where forced, the implementation's
+    own predictions where not. So rounding does not add up through the feedback, and a long free run
+    is judged step by step.
+
+    Args:
+        model: holds the weights; its state starts from zero.
+        inputs: (T, B, I), rounded to the model's dtype.
+        forced: (T,).
+        predictions: (T, B, I).
+    """
+    config = model.config
+    if predictions.shape != inputs.shape:
+        return float("inf")
+    read = inputs.copy()
+    free = np.flatnonzero(~forced)
+    read[free] = predictions[free - 1]
+    h0 = np.zeros((config.num_layers, inputs.shape[1], config.hidden_size))
+    weights = {name: array(weight) for name, weight in model.weights().items()}
+    exact = reference.forward(config, weights, read, [True] * len(forced), h0)
+    return tensor_error(predictions, exact.predictions)
+
+
 def tensor_error(found: NDArray[np.float64], exact: NDArray[np.float64]) -> float:
     """Largest difference over largest magnitude, or over 1; infinite where the shapes differ."""
     if found.shape != exact.shape:
@@ -184,7 +223,7 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
-def _largest(pairs: list[tuple[Tensor | None, NDArray[np.float64]]]) -> float:
+def _largest(pairs: Sequence[tuple[Tensor | None, NDArray[np.float64]]]) -> float:
     # A gradient that never arrived is a missing derivative, unless the derivative is zero.
     errors = [
         tensor_error(np.zeros_like(exact) if found is None else array(found), exact)

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.environment import version
-from bench.records import Case, Result, Trajectory
+from bench.schema import Case, Result, Trajectory
 from bench.summary import ThroughputRow, throughput_rows
 
 PROGRAM = "rnn-bench"
@@ -140,7 +140,7 @@ def error_growth(result: Result) -> Figure:
 
 
 def throughput(result: Result) -> Figure:
-    """One panel a workload and batch size, from zero: the bar is the median, the line the range."""
+    """One panel a workload and batch size, from zero: bars are estimates, lines 95 % intervals."""
     rows = throughput_rows(result)
     groups = list(dict.fromkeys((row.workload, row.batch_size) for row in rows))
     bars = max(sum((r.workload, r.batch_size) == group for r in rows) for group in groups)
@@ -157,8 +157,10 @@ def throughput(result: Result) -> Figure:
 def _bars(axes: Axes, rows: list[ThroughputRow]) -> None:
     names = [f"{row.implementation}, {row.device}" for row in rows]
     rates = np.array([row.steps_per_second for row in rows]) / 1e3
-    low = rates - np.array([row.low for row in rows]) / 1e3
-    high = np.array([row.high for row in rows]) / 1e3 - rates
+    # One process alone has no interval, and so no line. A wild one must not shrink all bars.
+    low = rates - np.array([row.low or row.steps_per_second for row in rows]) / 1e3
+    high = np.array([row.high or row.steps_per_second for row in rows]) / 1e3 - rates
+    high = np.minimum(high, rates.max())
     colours = [_look(number)[0] for number in range(len(rows))]
     line = {"elinewidth": 0.8, "ecolor": "black"}
     axes.barh(names, rates, color=colours, xerr=[low, high], capsize=1.5, error_kw=line, height=0.7)

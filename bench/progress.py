@@ -108,6 +108,19 @@ class LineProgress:
         self._console.print(Text(text), soft_wrap=True)
 
 
+class Silent:
+    """Says nothing."""
+
+    def start(self, stage: str, total: int) -> None:
+        """A stage begins."""
+
+    def advance(self) -> None:
+        """A step is done."""
+
+    def note(self, text: str) -> None:
+        """Something worth a line."""
+
+
 def progress(console: Console) -> BarProgress | LineProgress:
     """What fits the console."""
     return BarProgress(console) if console.is_terminal else LineProgress(console)

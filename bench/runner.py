@@ -1,24 +1,29 @@
 """A whole run: parity, training, evaluation, timing; the file is saved after every case of each.
 
+A run starts workers, asks them, and writes down what they answer: it runs no implementation itself.
 Whatever goes wrong in a case ends that case, with its reason, and the others go on.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
-
-from bench import cases, environment, evaluation, measure, parity, records, statistics, workloads
-from bench.config import RunConfig
+from bench import records
+from bench.arms import Arms
+from bench.clock import now
+from bench.config import LONG_TOLERANCE, RunConfig
+from bench.errors import BenchError
+from bench.messages import Arm
 from bench.recipes import RECIPES
-from bench.records import Baselines, Case, Result, Sample, Throughput
-from bench.training import train
-from impls.generator import Generator
-from tasks import TASKS, Sequences
+from bench.remote import CaseError, Remote, Start, Worker, WorkerLostError
+from bench.schema import Baselines, Case, Environment, Result
+from bench.timing import Timing, describe
+from impls import REGISTRY, Entry
+
+# The machine at one moment, which may differ when a run goes on.
+PASSING = frozenset(["load_average", "gpu"])
 
 
 class Progress(Protocol):
@@ -34,193 +39,177 @@ class Progress(Protocol):
         """Something worth a line, such as a case that failed."""
 
 
-@dataclass(slots=True)
-class Row:
-    """One throughput row in the making."""
-
-    key: tuple[str, str]
-    workload: workloads.Workload
-    cell: measure.Cell
-    ready: measure.Readiness
-    peak_memory_bytes: int | None
-    samples: list[Sample] = field(default_factory=list)
-    outcome: Any = None
-    output_error: float | None = None
-    failed: bool = False
-
-    def record(self) -> Throughput:
-        """The row as the result file holds it."""
-        work = self.workload.steps * self.workload.batch_size
-        estimate = statistics.rate([sample.seconds for sample in self.samples], work)
-        return Throughput(
-            workload=self.workload.name,
-            batch_size=self.workload.batch_size,
-            steps=self.workload.steps,
-            first_call_seconds=self.ready.first_call_seconds,
-            calls_per_sample=self.ready.calls_per_sample,
-            samples=tuple(self.samples),
-            steps_per_second=estimate,
-            noise=statistics.spread(estimate),
-            output_error=self.output_error,
-            peak_memory_bytes=self.peak_memory_bytes,
-        )
-
-
 class Run:
     """One run, its file always as complete as the run is.
 
     Args:
         config: what to do; the names in it are known.
-        path: the result file; written at once and after every case.
+        path: the result file, written at once and after every case; None for none.
         progress: told how far the run is.
+        start: gives a fresh worker.
+        entries: the implementations, by name; the registry's where it is left out.
+        earlier: what an attempt that was cut short has found, to go on from.
 
     Raises:
+        BenchError: no worker starts, or the earlier attempt was made elsewhere.
         OSError: the file cannot be written.
     """
 
-    def __init__(self, config: RunConfig, path: Path, progress: Progress) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        path: Path | None,
+        progress: Progress,
+        *,
+        start: Start = Remote,
+        entries: Mapping[str, Entry] | None = None,
+        earlier: Result | None = None,
+    ) -> None:
         self.config, self.path, self.progress = config, path, progress
-        self.task, self.recipe = TASKS[config.task], RECIPES[config.recipe]
-        self._cases = {case.key: case for case in cases.plan(config)}
-        self._baselines: Baselines | None = None
+        self._start, self._entries = start, entries or _registered(config)
+        self._worker: Worker | None = None
         self._untimed: set[tuple[str, str]] = set()  # cases whose timed work was wrong
-        self._created_at = measure.now()
-        self._environment = environment.describe()
-        self._save()
-
-    @property
-    def result(self) -> Result:
-        """What is known so far."""
-        return Result(
-            created_at=self._created_at,
-            config=self.config,
-            environment=self._environment,
-            cases=tuple(self._cases.values()),
-            baselines=self._baselines,
-        )
+        self._arms: Arms | None = None
+        self._timing: Timing | None = None
+        try:
+            self.result = earlier or self._begun()
+            self._cases = {case.key: case for case in self.result.cases}
+            if earlier:
+                check_same_place(earlier.environment, self._ask("environment"))
+            self.save()
+        except BaseException:
+            self._close_worker()
+            raise
 
     def execute(self) -> Result:
         """Do everything; when cut short, save what is finished and let the reason through."""
         try:
-            self._execute()
+            self._check_parity()
+            self._train_and_evaluate()
+            self._close_worker()
+            self._measure()
+            for case in self._open_cases():
+                self._update(case.key, status="ok")
         except BaseException:
             with contextlib.suppress(OSError):  # the first trouble is the one to tell
-                self._save()
+                self.save()
             raise
-        self._save()
+        finally:
+            self._close_worker()
+        self.save()
         return self.result
 
-    def _execute(self) -> None:
-        sequences = evaluation.test_set(self.task, self.config.evaluation)
-        self._baselines = evaluation.baselines(self.task, sequences, self.config.evaluation)
-        self._check_parity()
-        self._train_and_evaluate(sequences)
-        self._measure()
+    def check(self) -> tuple[Case, ...]:
+        """Parity alone; what passes is ok."""
+        try:
+            self._check_parity()
+        finally:
+            self._close_worker()
         for case in self._open_cases():
             self._update(case.key, status="ok")
+        return tuple(self._cases.values())
+
+    def save(self) -> None:
+        """Write down what is known so far."""
+        if self._arms and self._timing:
+            self._collect(self._arms, self._timing)
+        self.result = self.result.model_copy(update={"cases": tuple(self._cases.values())})
+        if self.path:
+            records.save(self.result, self.path)
+
+    def failed(self, arm: Arm, reason: str) -> None:
+        """An arm gives no more times; only a case's own arm is the case's fault."""
+        if arm.kind == "case":
+            self._fail((arm.implementation, arm.device), reason)
+        else:
+            self.progress.note(f"{arm.kind} {arm.implementation} on {arm.device}: {reason}")
+
+    def wrong(self, arm: Arm, reason: str) -> None:
+        """What an arm computed while it was timed was wrong: its case keeps no times at all."""
+        if arm.kind == "case":
+            self._untimed.add((arm.implementation, arm.device))
+        self.failed(arm, reason)
+
+    def advance(self) -> None:
+        """An arm had its turn."""
+        self.progress.advance()
+
+    def _begun(self) -> Result:
+        return Result(
+            created_at=now(),
+            config=self.config,
+            environment=self._ask("environment"),
+            cases=self._ask("plan"),
+        )
 
     def _check_parity(self) -> None:
-        pending = self._open_cases()
+        pending = [case for case in self._open_cases() if case.parity is None]
         self.progress.start("parity", len(pending))
         for case in pending:
-            outcome = _parity(case, self.config.seed)
-            self._update(case.key, parity=outcome)
-            if not outcome.passed:
-                self._fail(case.key, outcome.reason or "parity failed")
-            self._save()
+            with self._guarded(case.key, "parity"):
+                outcome = self._ask("parity", case)
+                self._update(case.key, parity=outcome)
+                if not outcome.passed:
+                    self._fail(case.key, outcome.reason or "parity failed")
+            self.save()
             self.progress.advance()
 
-    def _train_and_evaluate(self, sequences: Sequences) -> None:
-        iterations = self.config.iterations or self.recipe.iterations
+    def _train_and_evaluate(self) -> None:
+        if self.result.baselines is None:
+            baselines: Baselines = self._ask("baselines")
+            self.result = self.result.model_copy(update={"baselines": baselines})
+        iterations = self.config.iterations or RECIPES[self.config.recipe].iterations
         for case in self._open_cases():
+            if case.accuracy is not None:
+                continue
             self.progress.start(f"training {case.implementation} on {case.device}", iterations)
             with self._guarded(case.key, "training"):
-                model = cases.create(case, self.config.seed)
-                self._update(case.key, weights_digest=cases.weights_digest(model))
-                self._train(case, model, iterations)
-                accuracy = evaluation.evaluate(model, sequences, self.config.evaluation)
-                self._update(case.key, accuracy=accuracy)
-            self._save()
-
-    def _train(self, case: Case, model: Generator, iterations: int) -> None:
-        outcome = train(
-            model,
-            self.config.recipe,
-            self.recipe,
-            self.task,
-            self.config.seed,
-            iterations=iterations,
-            on_iteration=self.progress.advance,
-        )
-        self._update(case.key, training=outcome)
+                self._update(case.key, weights_digest=self._ask("weights_digest", case))
+                training = self._ask("train", case, on_tick=self.progress.advance)
+                self._update(case.key, training=training)
+                self._update(case.key, accuracy=self._ask("accuracy"))
+            self.save()
 
     def _measure(self) -> None:
-        rows = self._warmed_up()
-        rounds = self.config.rounds
-        self.progress.start("timing", len(rows) * rounds)
-        turns = measure.turns(len(rows), rounds, self.config.seed)
-        for count, (round_index, index) in enumerate(turns, start=1):
-            row = rows[index]
-            if not row.failed:
-                with self._guarded(row.key, f"timing {row.workload.name}", row):
-                    sample, row.outcome = measure.sample(row.cell, row.ready, round_index)
-                    row.samples.append(sample)
-            self.progress.advance()
-            if count % len(rows) == 0:
-                self._keep(rows)  # a round is over
-        self._recheck(rows)
-        self._keep(rows)
+        self._arms = Arms(self.config, self._open_cases())
+        self._arms.take_over(self.result)
+        self._timing = Timing(
+            self.config,
+            self._arms,
+            self._new_worker,
+            self,
+            processes=self.result.processes,
+            tolerance=LONG_TOLERANCE[self.config.dtype],
+        )
+        turns = len(self._arms) * (1 + self.config.rounds)
+        self.progress.start("timing", max(0, self._timing.processes_left) * turns)
+        self._timing.execute()
+        for arm, row in self._arms.too_fast():
+            seconds = row.steps * row.batch_size / row.steps_per_second.estimate
+            floor = row.limit.seconds if row.limit else 0.0
+            self.wrong(
+                arm,
+                f"{describe(arm)}: {seconds:.2g} s a call is less than the {floor:.2g} s that its "
+                "work takes on this machine at least: the work was not done",
+            )
 
-    def _warmed_up(self) -> list[Row]:
-        sizes = [(name, size) for name, many in self.config.batch_sizes.items() for size in many]
-        pending = self._open_cases()
-        self.progress.start("warm-up", len(pending) * len(sizes))
-        rows: list[Row] = []
-        for case in pending:
-            with self._guarded(case.key, "timing"):
-                model = cases.create(case, self.config.seed)
-                for name, size in sizes:
-                    with self._guarded(case.key, f"timing {name} at batch {size:,}"):
-                        rows.append(self._warm_up(case, model, name, size))
-                    self.progress.advance()
-        return rows
-
-    def _warm_up(self, case: Case, model: Generator, name: str, batch_size: int) -> Row:
-        workload = workloads.build(name, model, self.task, batch_size, self.config.seed)
-        cell = measure.Cell(workload.call, cases.target(case).device)
-        ready = measure.warm_up(cell)
-        return Row(case.key, workload, cell, ready, measure.peak_memory_bytes(cell))
-
-    def _recheck(self, rows: list[Row]) -> None:
-        """Hold the outcome of each row's last timed call against the reference.
-
-        An implementation whose timed work was wrong keeps no time at all.
-        """
-        self.progress.start("checking the timed work", len(rows))
-        tolerance = parity.TOLERANCE[getattr(torch, self.config.dtype)]
-        for row in rows:
-            if row.samples and not row.failed:
-                with self._guarded(row.key, "checking the timed work", row):
-                    row.output_error = row.workload.error(row.outcome)
-                    if row.output_error is not None and not row.output_error <= tolerance:
-                        self._fail(row.key, _wrong_work(row))
-                        self._untimed.add(row.key)
-            self.progress.advance()
-
-    def _keep(self, rows: list[Row]) -> None:
-        """Save the samples so far, also those of a case that failed at another batch size."""
-        for key in {row.key for row in rows} - self._untimed:
-            mine = [row for row in rows if row.key == key and row.samples and not row.failed]
-            self._update(key, throughput=tuple(row.record() for row in mine))
-        for key in self._untimed:
-            self._update(key, throughput=())
-        self._save()
-
-    def _is_open(self, key: tuple[str, str]) -> bool:
-        return self._cases[key].status == "pending"
+    def _collect(self, arms: Arms, timing: Timing) -> None:
+        """Bring the result up to what the timing knows."""
+        for implementation, device in arms.timed_cases():
+            key = (implementation, device)
+            rows = () if key in self._untimed else arms.throughput(*key)
+            self._update(key, throughput=rows)
+        self.result = self.result.model_copy(
+            update={
+                "controls": arms.controls(),
+                "canaries": arms.canaries(),
+                "ceilings": arms.ceilings_found(),
+                "processes": tuple(timing.processes.values()),
+            }
+        )
 
     def _open_cases(self) -> list[Case]:
-        return [case for case in self._cases.values() if self._is_open(case.key)]
+        return [case for case in self._cases.values() if case.status == "pending"]
 
     def _update(self, key: tuple[str, str], **changes: Any) -> None:
         self._cases[key] = self._cases[key].model_copy(update=changes)
@@ -231,53 +220,60 @@ class Run:
         self.progress.note(f"{key[0]} on {key[1]} failed: {reason}")
 
     @contextmanager
-    def _guarded(self, key: tuple[str, str], stage: str, row: Row | None = None) -> Iterator[None]:
-        """Turn whatever an implementation raises into the case's reason; ``row`` ends with it."""
+    def _guarded(self, key: tuple[str, str], stage: str) -> Iterator[None]:
+        """Turn whatever an implementation raises, or takes down, into the case's reason."""
         try:
             yield
-        except Exception as error:  # noqa: BLE001 - whatever an implementation raises is its result
-            if row is not None:
-                row.failed = True
-            own_words = type(error).__module__.startswith("bench.")
-            self._fail(key, str(error) if own_words else f"{stage}: {parity.one_line(error)}")
+        except CaseError as error:
+            self._fail(key, f"{stage}: {error}" if error.kind == "raised" else str(error))
+        except WorkerLostError as error:
+            self._close_worker()
+            self._fail(key, f"{stage}: {error}")
 
-    def _save(self) -> None:
-        records.save(self.result, self.path)
+    def _ask(
+        self, question: str, *arguments: Any, on_tick: Callable[[], None] = lambda: None
+    ) -> Any:
+        if self._worker is None:
+            self._worker = self._new_worker()
+        return self._worker.ask(question, *arguments, on_tick=on_tick)
 
+    def _new_worker(self) -> Worker:
+        return self._start(self.config, self._entries)
 
-def _wrong_work(row: Row) -> str:
-    name, error = row.workload.name, row.output_error
-    return f"{name} at batch {row.workload.batch_size:,}: error {error:.1e} of the timed work"
+    def _close_worker(self) -> None:
+        if self._worker is not None:
+            self._worker.close()
+            self._worker = None
 
 
 def run(
     config: RunConfig,
-    path: Path,
+    path: Path | None,
     progress: Progress,
     on_start: Callable[[Run], None] = lambda _: None,
+    **options: Any,
 ) -> Result:
-    """Execute a run with its threads and precision pinned; ``on_start`` gets the run itself."""
-    with environment.pinned(config.threads):
-        current = Run(config, path, progress)
-        on_start(current)
-        return current.execute()
+    """Execute a `Run`, whose other arguments ``options`` are; ``on_start`` gets the run itself."""
+    current = Run(config, path, progress, **options)
+    on_start(current)
+    return current.execute()
 
 
-def check(config: RunConfig) -> tuple[Case, ...]:
-    """Parity alone."""
-    with environment.pinned(config.threads):
-        return tuple(_checked(case, config.seed) for case in cases.plan(config))
+def check_same_place(before: Environment, here: Environment) -> None:
+    """Samples of two machines, versions or commits must not get into one file.
+
+    Raises:
+        BenchError: something differs, which is named.
+    """
+    for name, value in before.model_dump(exclude=set(PASSING)).items():
+        found = getattr(here, name)
+        if found != value:
+            raise BenchError(
+                f"cannot go on: the file was made with {name} {value}, here is {found}"
+            )
+    if [gpu.name for gpu in before.gpu] != [gpu.name for gpu in here.gpu]:
+        raise BenchError("cannot go on: the file was made with other GPUs")
 
 
-def _parity(case: Case, seed: int) -> records.Parity:
-    where = cases.target(case)
-    return parity.check(case.implementation, case.model, where.device, where.dtype, seed)
-
-
-def _checked(case: Case, seed: int) -> Case:
-    if case.status == "unsupported":
-        return case
-    outcome = _parity(case, seed)
-    status = "ok" if outcome.passed else "failed"
-    changes = {"parity": outcome, "status": status, "reason": outcome.reason}
-    return case.model_copy(update=changes)
+def _registered(config: RunConfig) -> dict[str, Entry]:
+    return {name: REGISTRY[name] for name in config.implementations}

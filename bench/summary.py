@@ -1,9 +1,11 @@
 """Result files boiled down to rows of numbers, one dataclass a table; `bench.tables` words them."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bench.records import Case, ErrorSummary, Result, Throughput
+from bench import statistics
+from bench.schema import Bound, Case, ErrorSummary, Result, Sample, Throughput
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +25,14 @@ class AccuracyRow:
 
 @dataclass(frozen=True, slots=True)
 class ThroughputRow:
-    """One line of the throughput table.
+    """One line of the throughput table, and of the table of costs.
 
-    ``ratio`` is the rate over the baseline's on the same device; None where that was not timed.
+    ``low`` and ``high`` end the 95 % interval of ``steps_per_second``, ``ratio_low`` and
+    ``ratio_high`` that of ``ratio``: the rate over the baseline's on the same device, process by
+    process. ``noise`` is the standard deviation between processes as a fraction.
+    ``share_of_limit``: the least time that the work takes on this machine over the time it took.
+    ``pays_back_after``: calls after which the first call, compilation and all, is cheaper than the
+    baseline's; 0 where it is from the start. None is what was not measured, or never happens.
     """
 
     workload: str
@@ -33,12 +40,19 @@ class ThroughputRow:
     implementation: str
     device: str
     steps_per_second: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     microseconds_per_step: float
     ratio: float | None
-    spread: float
+    ratio_low: float | None
+    ratio_high: float | None
+    noise: float | None
+    share_of_limit: float | None
+    bound: Bound | None
     first_call_seconds: float
+    pays_back_after: int | None
+    peak_memory_bytes: int | None
+    joules_per_call: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +67,26 @@ class ParityRow:
     tolerance: float | None
     passed: bool | None
     reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """How good the samples of a file are.
+
+    ``noise_floor``: the largest difference between the two arms of the A/A control, as a fraction.
+    ``canary_spread``: how far the canary's processes lie apart, slowest over fastest, less 1.
+    ``busy_share``: of the timing's seconds, those inside timed and warm-up calls.
+    """
+
+    processes: int
+    rounds: int
+    samples: int
+    outliers: int
+    throttled: int
+    unsettled: int
+    noise_floor: float | None
+    canary_spread: float | None
+    busy_share: float | None
 
 
 def accuracy_rows(result: Result) -> list[AccuracyRow]:
@@ -83,15 +117,14 @@ def baseline_rows(result: Result) -> list[AccuracyRow]:
 
 def throughput_rows(result: Result) -> list[ThroughputRow]:
     """Grouped by workload and batch size, so that what compares stands together."""
-    found = list(_timed(result))
-    rates = {
-        (case.device, row.workload, row.batch_size): row.steps_per_second.estimate
+    found = list(timed(result))
+    baselines = {
+        (case.device, *row.key): row
         for case, row in found
         if case.implementation == result.config.baseline
     }
     rows = [
-        _throughput_row(case, row, rates.get((case.device, row.workload, row.batch_size)))
-        for case, row in found
+        _throughput_row(case, row, baselines.get((case.device, *row.key))) for case, row in found
     ]
     groups = list(dict.fromkeys((row.workload, row.batch_size) for row in rows))
     return sorted(rows, key=lambda row: groups.index((row.workload, row.batch_size)))
@@ -114,14 +147,66 @@ def parity_rows(cases: tuple[Case, ...]) -> list[ParityRow]:
     ]
 
 
-def _timed(result: Result) -> Iterator[tuple[Case, Throughput]]:
+def quality(result: Result) -> Quality:
+    """What the control, the canary and the flags say about the samples."""
+    rows = [row for _, row in timed(result)]
+    samples = [sample for row in rows for sample in row.samples]
+    complete = [process for process in result.processes if process.complete]
+    spreads = [_spread(canary.samples) for canary in result.canaries]
+    seconds = sum(process.seconds for process in result.processes)
+    busy = sum(process.busy_seconds for process in result.processes)
+    return Quality(
+        processes=len({sample.process for sample in samples}),
+        rounds=max((process.rounds for process in complete), default=0),
+        samples=len(samples),
+        outliers=sum("outlier" in sample.flags for sample in samples),
+        throttled=sum("throttled" in sample.flags for sample in samples),
+        unsettled=sum(not warm_up.agreed for row in rows for warm_up in row.warm_ups),
+        noise_floor=max(map(math.expm1, noise_floors(result).values()), default=None),
+        canary_spread=max(spreads, default=None),
+        busy_share=busy / seconds if seconds else None,
+    )
+
+
+def noise_floors(result: Result) -> dict[tuple[str, str, int], float]:
+    """(device, workload, batch) -> how far the two A/A arms lie apart, as a log ratio."""
+    firsts = {
+        (case.device, *row.key): row
+        for case, row in timed(result)
+        for control in result.controls
+        if (case.implementation, case.device) == (control.implementation, control.device)
+    }
+    found = {}
+    for control in result.controls:
+        for row in control.throughput:
+            first = firsts.get((control.device, *row.key))
+            apart = statistics.paired(_logs(first), _logs(row)) if first else None
+            if apart:
+                found[control.device, *row.key] = abs(apart.mean)
+    return found
+
+
+def timed(result: Result) -> Iterator[tuple[Case, Throughput]]:
+    """Every row that was timed, with its case."""
     for case in result.cases:
         for row in case.throughput:
             yield case, row
 
 
-def _throughput_row(case: Case, row: Throughput, baseline: float | None) -> ThroughputRow:
+def _logs(row: Throughput) -> dict[int, float]:
+    return statistics.by_process(row.samples)
+
+
+def _spread(samples: tuple[Sample, ...]) -> float:
+    logs = statistics.by_process(samples).values()
+    return math.expm1(min(max(logs) - min(logs), 50.0))
+
+
+def _throughput_row(case: Case, row: Throughput, baseline: Throughput | None) -> ThroughputRow:
     rate = row.steps_per_second
+    seconds = row.steps * row.batch_size / rate.estimate
+    change = statistics.paired(_logs(row), _logs(baseline)) if baseline else None
+    ratio, low, high = _ratio(change, itself=row is baseline)
     return ThroughputRow(
         workload=row.workload,
         batch_size=row.batch_size,
@@ -131,10 +216,41 @@ def _throughput_row(case: Case, row: Throughput, baseline: float | None) -> Thro
         low=rate.low,
         high=rate.high,
         microseconds_per_step=1e6 * row.batch_size / rate.estimate,
-        ratio=rate.estimate / baseline if baseline else None,
-        spread=row.noise,
+        ratio=ratio,
+        ratio_low=low,
+        ratio_high=high,
+        noise=row.noise,
+        share_of_limit=row.limit.seconds / seconds if row.limit else None,
+        bound=row.limit.bound if row.limit else None,
         first_call_seconds=row.first_call_seconds,
+        pays_back_after=_pays_back_after(row, baseline),
+        peak_memory_bytes=row.peak_memory_bytes,
+        joules_per_call=row.joules_per_call,
     )
+
+
+def _ratio(
+    change: statistics.Interval | None, *, itself: bool
+) -> tuple[float | None, float | None, float | None]:
+    """Exponentiate a difference of logs and of the ends of its interval."""
+    if change is None:
+        return None, None, None
+    if change.half is None or itself:
+        return math.exp(change.mean), None, None
+    half = min(change.half, 50.0)
+    return math.exp(change.mean), math.exp(change.mean - half), math.exp(change.mean + half)
+
+
+def _pays_back_after(row: Throughput, baseline: Throughput | None) -> int | None:
+    """Calls after which a row has cost no more than the baseline, first calls included."""
+    if baseline is None or row is baseline:
+        return None
+    seconds, other = (r.steps * r.batch_size / r.steps_per_second.estimate for r in (row, baseline))
+    behind = row.first_call_seconds - baseline.first_call_seconds
+    if behind <= 0.0:
+        return 0 if seconds <= other else None
+    # Both have made their first call; each further one wins back the difference.
+    return 1 + math.ceil(behind / (other - seconds)) if seconds < other else None
 
 
 def _accuracy_row(

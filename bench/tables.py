@@ -1,21 +1,24 @@
 """Rows of numbers -> tables of words."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
-from bench.compare import Comparison
+from bench import words
 from bench.errors import unknown
-from bench.records import Case, Result
 from bench.render import Row, Table
+from bench.schema import Case, Result
 from bench.summary import (
     AccuracyRow,
     ParityRow,
+    ThroughputRow,
     accuracy_rows,
     baseline_rows,
     parity_rows,
+    quality,
     throughput_rows,
 )
+from bench.words import NOTHING, error, percent, plus_minus, ratio, short, significant, size
 
-NOTHING = "-"
 # The lecture's slide "Results - Predictions": one unit sine, 1000 free-running steps.
 PUBLISHED_MSE = 0.9695
 
@@ -32,14 +35,18 @@ def heading(result: Result) -> str:
         config.dtype,
         threads,
         f"{machine.cpu} ({machine.cores} cores)",
-        *(machine.gpu if any(case.device.startswith("cuda") for case in result.cases) else ()),
+        *(
+            (gpu.name for gpu in machine.gpu)
+            if any(case.device.startswith("cuda") for case in result.cases)
+            else ()
+        ),
         f"torch {machine.torch}",
     ]
     return " · ".join(parts)
 
 
 def result_tables(result: Result, only: str | None = None) -> list[Table]:
-    """Accuracy, throughput and parity; or the one that ``only`` names, `overview` among them.
+    """Accuracy, throughput, costs and parity; or the one that ``only`` names, or the overview.
 
     Raises:
         BenchError: no table has that name.
@@ -48,10 +55,11 @@ def result_tables(result: Result, only: str | None = None) -> list[Table]:
         "overview": lambda: overview(result),
         "accuracy": lambda: accuracy(result),
         "throughput": lambda: throughput(result),
+        "costs": lambda: costs(result),
         "parity": lambda: parity(result.cases),
     }
     if only is None:
-        return [builders[name]() for name in ("accuracy", "throughput", "parity")]
+        return [builders[name]() for name in ("accuracy", "throughput", "costs", "parity")]
     if only not in builders:
         raise unknown("table", only, builders)
     return [builders[only]()]
@@ -63,8 +71,8 @@ def overview(result: Result) -> Table:
     groups = list(dict.fromkeys((row.workload, row.batch_size) for row in timed))
     cells = {
         (row.implementation, row.device, row.workload, row.batch_size): (
-            _significant(row.microseconds_per_step)
-            + ("" if row.ratio is None else f" ({_ratio(row.ratio)})")
+            significant(row.microseconds_per_step)
+            + ("" if row.ratio is None else f" ({ratio(row.ratio)})")
         )
         for row in timed
     }
@@ -72,7 +80,7 @@ def overview(result: Result) -> Table:
         (
             case.implementation,
             case.device,
-            _error(case.accuracy.mse_mean) if row.passed and case.accuracy else _shortfall(row),
+            error(case.accuracy.mse_mean) if row.passed and case.accuracy else _shortfall(row),
             *(cells.get((*case.key, *group), NOTHING) for group in groups),
         )
         for case, row in zip(result.cases, parity_rows(result.cases), strict=True)
@@ -86,7 +94,7 @@ def overview(result: Result) -> Table:
         sections=(rows,),
         notes=(
             "mean MSE: closed loop, after training; always zero gets "
-            f"{_error(result.baselines.zero.mse_mean if result.baselines else None)}. gen and "
+            f"{error(result.baselines.zero.mse_mean if result.baselines else None)}. gen and "
             "train: generate and train_step by batch size, in microseconds for one step of the "
             "whole batch"
             f"{_against(result)}.",
@@ -99,7 +107,7 @@ def accuracy(result: Result) -> Table:
     """Closed-loop errors, the trivial predictors beneath, and the lecture's own result."""
     evaluation = result.config.evaluation
     free = evaluation.points - 1 - evaluation.warm_up
-    published = ("lecture, published", "sine", _error(PUBLISHED_MSE)) + (NOTHING,) * 4
+    published = ("lecture, published", "sine", error(PUBLISHED_MSE)) + (NOTHING,) * 4
     return Table(
         title=f"Accuracy: squared error over {free:,} free-running steps of "
         f"{evaluation.sequences:,} {result.config.task}s",
@@ -118,45 +126,39 @@ def accuracy(result: Result) -> Table:
 
 
 def throughput(result: Result) -> Table:
-    """Rates by workload and batch size."""
-    rows = throughput_rows(result)
-    groups = dict.fromkeys((row.workload, row.batch_size) for row in rows)
-    sections = tuple(
-        tuple(
-            (
-                row.workload,
-                f"{row.batch_size:,}",
-                row.implementation,
-                row.device,
-                _significant(row.steps_per_second),
-                _significant(row.microseconds_per_step),
-                _ratio(row.ratio),
-                f"{100 * row.spread:.0f}%",
-            )
-            for row in rows
-            if (row.workload, row.batch_size) == group
-        )
-        for group in groups
-    )
-    rounds = result.config.rounds
+    """Rates by workload and batch size, with their intervals."""
     return Table(
         title="Throughput",
         columns=(
-            "workload",
-            "batch",
-            "implementation",
-            "device",
-            "steps/s",
-            "us/step",
-            "ratio",
-            "spread",
+            *("workload", "batch", "implementation", "device"),
+            *("steps/s", "±", "ratio", "limit"),
         ),
-        sections=sections,
+        sections=_sections(result, _throughput),
         notes=(
-            "steps/s: sequence-steps, T x B over the seconds of one call; us/step: microseconds "
-            "for one step of the whole batch.",
-            f"{_ratio_note(result)} spread: fastest less slowest of {rounds} rounds, over their "
-            "median; all in one process.",
+            "steps/s: sequence-steps, T x B over the seconds of one call. ±: half of the 95% "
+            f"interval over the processes.{_ratio_note(result)}",
+            "limit: share of what this machine can do at most, by its fastest product, copy and "
+            "dependent sum in the same run.",
+            _quality(result),
+        ),
+    )
+
+
+def costs(result: Result) -> Table:
+    """What the rate does not show: first calls, memory, energy."""
+    energy = any(row.joules_per_call is not None for row in throughput_rows(result))
+    return Table(
+        title="First calls and memory",
+        columns=(
+            *("workload", "batch", "implementation", "device"),
+            *("first call", "pays back", "memory"),
+            *(("energy",) if energy else ()),
+        ),
+        sections=_sections(result, lambda row: _costs(row) if energy else _costs(row)[:-1]),
+        notes=(
+            "first call: in a fresh process, compilation included. pays back: calls after which "
+            f"all calls together took no longer than {result.config.baseline}'s. memory: what one "
+            "call adds to the process at its peak; on CUDA all that the process holds there.",
         ),
     )
 
@@ -180,42 +182,6 @@ def check_table(cases: tuple[Case, ...]) -> Table:
     return replace(table, notes=table.notes + _reasons(cases))
 
 
-def comparison_tables(comparison: Comparison, base: str, new: str) -> list[Table]:
-    """Accuracy and throughput of two files, side by side."""
-    notes: Row = (f"base: {base}. new: {new}.", "ratio: new over base.")
-    if comparison.differences:
-        notes += ("The two files differ in: " + "; ".join(comparison.differences) + ".",)
-    accuracy_section = tuple(
-        (row.implementation, row.device, _error(row.base), _error(row.new), _ratio(row.ratio))
-        for row in comparison.accuracy
-    )
-    throughput_section = tuple(
-        (
-            row.workload,
-            f"{row.batch_size:,}",
-            row.implementation,
-            row.device,
-            _significant(row.base),
-            _significant(row.new),
-            _ratio(row.ratio),
-        )
-        for row in comparison.throughput
-    )
-    return [
-        Table(
-            "Accuracy: mean squared error, lower is better",
-            ("implementation", "device", "base", "new", "ratio"),
-            (accuracy_section,),
-        ),
-        Table(
-            "Throughput: steps per second, higher is better",
-            ("workload", "batch", "implementation", "device", "base", "new", "ratio"),
-            (throughput_section,),
-            notes,
-        ),
-    ]
-
-
 def _has_baseline(result: Result) -> bool:
     return any(row.ratio is not None for row in throughput_rows(result))
 
@@ -227,21 +193,80 @@ def _against(result: Result) -> str:
 def _ratio_note(result: Result) -> str:
     baseline = result.config.baseline
     if not _has_baseline(result):
-        return f"ratio: none, for the baseline {baseline} was not timed."
-    return f"ratio: steps/s over {baseline}'s on the same device, above 1 is faster."
+        return f" No ratios, for the baseline {baseline} was not timed."
+    return (
+        f" ratio: over {baseline} on the same device, process by process, with half of its own "
+        "interval; above 1 is faster."
+    )
+
+
+def _sections(result: Result, cells: Callable[[ThroughputRow], Row]) -> tuple[tuple[Row, ...], ...]:
+    """The timed rows in words, a section for every workload and batch size."""
+    rows = throughput_rows(result)
+    groups = dict.fromkeys((row.workload, row.batch_size) for row in rows)
+    return tuple(
+        tuple(
+            (row.workload, f"{row.batch_size:,}", row.implementation, row.device, *cells(row))
+            for row in rows
+            if (row.workload, row.batch_size) == group
+        )
+        for group in groups
+    )
+
+
+def _throughput(row: ThroughputRow) -> Row:
+    apart = plus_minus(row.ratio_low, row.ratio_high)
+    return (
+        short(row.steps_per_second),
+        plus_minus(row.low, row.high),
+        ratio(row.ratio) + ("" if apart == NOTHING else f" {apart}"),
+        percent(row.share_of_limit),
+    )
+
+
+def _costs(row: ThroughputRow) -> Row:
+    calls = row.pays_back_after
+    return (
+        words.seconds(row.first_call_seconds),
+        NOTHING if calls is None else "at once" if calls == 0 else f"{calls:,}",
+        size(row.peak_memory_bytes),
+        NOTHING if row.joules_per_call is None else f"{significant(row.joules_per_call)} J",
+    )
+
+
+def _quality(result: Result) -> str:
+    """What the control, the canary and the flags say, in one note."""
+    found = quality(result)
+    plural = "process" if found.processes == 1 else "processes"
+    parts = [
+        f"{found.samples:,} samples from {found.processes} {plural}: {found.outliers} beyond the "
+        f"fences, {found.throttled} while the clock was held back, none dropped",
+    ]
+    if found.unsettled:
+        parts.append(f"{found.unsettled} warm-ups had not settled")
+    if found.noise_floor is not None:
+        timed_twice = " and ".join(dict.fromkeys(c.implementation for c in result.controls))
+        parts.append(
+            f"A/A: {timed_twice} timed twice differs by at most {percent(found.noise_floor)}"
+        )
+    if found.canary_spread is not None:
+        parts.append(f"canary (plain products): processes within {percent(found.canary_spread)}")
+    if found.busy_share is not None:
+        parts.append(f"{percent(found.busy_share)} of the time inside timed or warm-up calls")
+    return "; ".join(parts) + "."
 
 
 def _accuracy(row: AccuracyRow) -> Row:
     if row.mse_mean is None:
         return (row.label, row.device or "", row.status) + (NOTHING,) * 3 + (_seconds(row),)
     errors = (row.mse_mean, row.mse_median, row.mse_best, row.mse_worst)
-    return (row.label, row.device or "", *(_error(error) for error in errors), _seconds(row))
+    return (row.label, row.device or "", *(error(value) for value in errors), _seconds(row))
 
 
 def _parity(row: ParityRow) -> Row:
     errors = (row.output_error, row.gradient_error, row.tolerance)
-    words = (NOTHING if error is None else f"{error:.1e}" for error in errors)
-    return (row.implementation, row.device, _verdict(row), *words)
+    cells = (NOTHING if value is None else f"{value:.1e}" for value in errors)
+    return (row.implementation, row.device, _verdict(row), *cells)
 
 
 def _verdict(row: ParityRow) -> str:
@@ -267,23 +292,3 @@ def _reasons(cases: tuple[Case, ...]) -> tuple[str, ...]:
 
 def _seconds(row: AccuracyRow) -> str:
     return NOTHING if row.training_seconds is None else f"{row.training_seconds:.1f} s"
-
-
-def _error(value: float | None) -> str:
-    """Four decimals where they say something, two digits and an exponent below."""
-    if value is None:
-        return NOTHING
-    return f"{value:.4f}" if value >= 1e-3 else f"{value:.1e}"
-
-
-def _ratio(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:.2f}x"
-
-
-def _significant(value: float | None) -> str:
-    """Three significant digits, thousands set apart, never an exponent."""
-    if value is None:
-        return NOTHING
-    rounded = float(f"{value:.3g}")
-    decimals = max(0, 2 - len(str(int(rounded))) + 1) if rounded >= 1 else 3
-    return f"{rounded:,.{decimals}f}"

@@ -6,11 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.measure import Stopwatch, synchronise
+from bench.clock import Stopwatch
+from bench.measure import synchronise
 from bench.recipes import Batch, Recipe, batches
-from bench.records import Training
-from impls.generator import Generator
+from bench.schema import Training
+from impls.generator import Generator, with_orthogonal_recurrence
 from tasks import Task
+
+RISE = 0.2  # of one cycle; the rest is its fall
 
 
 class DivergedError(Exception):
@@ -92,21 +95,16 @@ def batch_loss(model: Generator, batch: Batch, loss_warm_up: int) -> Tensor:
 
 def make_orthogonal(model: Generator, seed: int) -> None:
     """Replace every recurrent matrix by a random orthogonal one, the same on every device."""
-    generator = torch.Generator().manual_seed(seed)
     weights = {name: weight.detach() for name, weight in model.weights().items()}
-    for name, weight in weights.items():
-        if name.startswith("weight_hh"):
-            drawn = torch.empty(weight.shape, dtype=torch.float64)
-            weights[name] = nn.init.orthogonal_(drawn, generator=generator)
-    model.load_weights(weights)
+    model.load_weights(with_orthogonal_recurrence(weights, seed))
 
 
 def _schedule(
     recipe: Recipe, optimiser: torch.optim.Optimizer, iterations: int
 ) -> torch.optim.lr_scheduler.OneCycleLR | None:
-    # One cycle needs a rise and a fall: OneCycleLR divides by zero below three iterations.
-    if recipe.schedule == "constant" or iterations < 3:
+    # The rise must be longer than one iteration: OneCycleLR divides by what it is longer.
+    if recipe.schedule == "constant" or iterations * RISE <= 1.0:
         return None
     return torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, max_lr=recipe.learning_rate, total_steps=iterations, pct_start=0.2
+        optimiser, max_lr=recipe.learning_rate, total_steps=iterations, pct_start=RISE
     )

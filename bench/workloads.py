@@ -5,52 +5,208 @@
   (no optimiser);
 - ``sequence``: 999 steps, all forced, no gradient.
 
-Setting up is not timed: data, weights and forcing exist before the first call. All cases time the
-same weights, so what they computed can be held against the reference afterwards.
+Setting up is not timed: data, weights and forcing exist before the first call. Every call of a
+block has data of its own, and `Workload.refresh` changes all of them, in place, by factors that
+nobody can foresee: an answer from an earlier call, or from a guess, is a wrong answer.
 """
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from bench.config import EvaluationConfig
-from bench.parity import array, tensor_error
+from bench.errors import WrongWorkError
+from bench.parity import array, closed_loop_error, tensor_error
 from impls import reference
-from impls.generator import Generator
+from impls.generator import Generator, initial_weights, with_orthogonal_recurrence
 from tasks import Sequences, Task
 from tasks.forcing import Forced, coin_flips, warm_up
+
+Array = NDArray[np.float64]
 
 LONG_POINTS, SHORT_POINTS = 1000, 100
 LOSS_WARM_UP = 20
 CHECKED_SEQUENCES = 8  # sequences do not meet, so a few of a large batch tell for all
+MOST_BYTES = 1 << 26  # of data that calls have for themselves
+FACTORS = (0.9, 1.1)
 
 
 @dataclass(frozen=True, slots=True)
-class Workload:
-    """Something to time.
+class Frozen:
+    """A copy of what the last call read and computed, as it was when the clock stopped.
 
-    Attributes:
-        name: as in the result file.
-        batch_size: B.
-        steps: T; a call does T x B sequence-steps.
-        call: does the work and returns its outcome.
-        error: the largest error of an outcome against the float64 reference (see `bench.parity`);
-            None where dropout makes the outcome random, so that there is nothing to compare with.
+    ``inputs`` and ``targets`` are (T, B, I), of the sequences that are checked.
     """
 
-    name: str
-    batch_size: int
-    steps: int
-    call: Callable[[], Any]
-    error: Callable[[Any], float | None]
+    inputs: Array
+    targets: Array
+    outcome: dict[str, Array]
+
+
+class Workload(ABC):
+    """One thing to time.
+
+    Attributes:
+        name: the workload's.
+        batch_size: B.
+        steps: T, time steps of one call.
+        forced: (T,), which of them are forced.
+    """
+
+    def __init__(
+        self, name: str, model: Generator, sequences: Sequences, forced: Forced, batch_size: int
+    ) -> None:
+        self.name, self.model, self.batch_size = name, model, batch_size
+        self.steps, self.forced = len(forced), forced
+        self._flags = torch.tensor(forced)
+        self._weights = {name: weight.detach().clone() for name, weight in model.weights().items()}
+        self._base = self._tensor(np.stack([sequences.inputs, sequences.targets]))
+        self.provide(calls=2)
+
+    @abstractmethod
+    def call(self) -> Any:
+        """One call on the next data: what is timed."""
+
+    @abstractmethod
+    def freeze(self, outcome: Any) -> Frozen:
+        """A copy of what is to be checked.
+
+        Raises:
+            WrongWorkError: the inputs were changed, or the outcome is no plain tensor.
+        """
+
+    @abstractmethod
+    def error(self, *frozen: Frozen) -> float | None:
+        """How far from the reference's frozen outcomes are at most; None where it cannot be told.
+
+        They are random when layers drop out in training.
+        """
+
+    def provide(self, calls: int) -> None:
+        """Make data for ``calls`` calls in a row, or as many as fit into 64 MiB."""
+        each = self._base.numel() * self._base.element_size()
+        self._sets = max(1, min(calls, MOST_BYTES // each))
+        self._data = self._base.repeat(self._sets, 1, 1, 1, 1)
+        self._turn = 0
+        self.refresh(np.random.default_rng())
+
+    def refresh(self, rng: np.random.Generator) -> None:
+        """Change the data of every call, in place."""
+        factors = self._tensor(rng.uniform(*FACTORS, (self._sets, 1, 1, 1, 1)))
+        self._factors = factors
+        torch.mul(self._base, factors, out=self._data)
+
+    def _next(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inputs and targets that no other call of the block has."""
+        self._turn = (self._turn + 1) % self._sets
+        inputs, targets = self._data[self._turn].unbind()
+        return inputs, targets
+
+    def _last(self) -> torch.Tensor:
+        """(2, T, B, I): inputs and targets of the last call, as they must be.
+
+        Raises:
+            WrongWorkError: they, or something else that was not the implementation's, has changed.
+        """
+        if not torch.equal(self._data, self._base * self._factors):
+            raise WrongWorkError("the inputs were changed")
+        if not np.array_equal(self._flags.numpy(), self.forced):
+            raise WrongWorkError("forced was changed")
+        weights = self.model.weights()
+        if any(not torch.equal(weights[name], kept) for name, kept in self._weights.items()):
+            raise WrongWorkError("the weights were changed")
+        return self._data[self._turn]
+
+    def _tensor(self, points: Array) -> torch.Tensor:
+        like = next(self.model.parameters())
+        return torch.tensor(points, device=like.device, dtype=like.dtype)
+
+
+class Inference(Workload):
+    """``generate`` and ``sequence``: predictions without gradient."""
+
+    def call(self) -> torch.Tensor:
+        inputs, _ = self._next()
+        self.model.eval()
+        with torch.inference_mode():
+            predictions: torch.Tensor = self.model(inputs, self._flags)[0]
+        return predictions
+
+    def freeze(self, outcome: torch.Tensor) -> Frozen:
+        # Which sequences are looked at is decided after they were computed.
+        columns = np.random.default_rng().permutation(self.batch_size)[:CHECKED_SEQUENCES]
+        predictions = _plain(outcome)[:, columns]
+        inputs, targets = array(self._last()[:, :, columns]).copy()
+        return Frozen(inputs, targets, {"predictions": predictions})
+
+    def error(self, *frozen: Frozen) -> float:
+        # Side by side, as one batch: the reference costs little more for it.
+        inputs = np.concatenate([one.inputs for one in frozen], axis=1)
+        predictions = [one.outcome["predictions"] for one in frozen]
+        if {found.shape for found in predictions} != {one.inputs.shape for one in frozen}:
+            return float("inf")
+        return closed_loop_error(
+            self.model, inputs, self.forced, np.concatenate(predictions, axis=1)
+        )
+
+
+class TrainStep(Workload):
+    """``train_step``: gradients of the loss after the first 20 steps, with respect to weights."""
+
+    def call(self) -> dict[str, torch.Tensor | None]:
+        inputs, targets = self._next()
+        self.model.train()
+        self.model.zero_grad(set_to_none=True)
+        predictions, _ = self.model(inputs, self._flags)
+        loss = F.mse_loss(predictions[LOSS_WARM_UP:], targets[LOSS_WARM_UP:])
+        loss.backward()  # type: ignore[no-untyped-call]
+        return {name: weight.grad for name, weight in self.model.weights().items()}
+
+    def freeze(self, outcome: dict[str, torch.Tensor | None]) -> Frozen:
+        gradients = {name: _plain(grad) for name, grad in outcome.items() if grad is not None}
+        inputs, targets = array(self._last()).copy()
+        return Frozen(inputs, targets, gradients)
+
+    def error(self, *frozen: Frozen) -> float | None:
+        if self.model.config.dropout and self.model.config.num_layers > 1:
+            return None
+        # NumPy's max: Python's own loses a NaN.
+        return float(np.max([self._error(one) for one in frozen]))
+
+    def _error(self, frozen: Frozen) -> float:
+        exact = _reference_gradients(self.model, frozen.inputs, frozen.targets, self.forced)
+        missing = exact.keys() - frozen.outcome.keys()
+        errors = [tensor_error(found, exact[name]) for name, found in frozen.outcome.items()]
+        return float("inf") if missing else float(np.max(errors))
+
+
+def load_timed_weights(model: Generator, seed: int) -> None:
+    """Weights whose closed loop keeps moving, so that every free step can be checked.
+
+    From the initial weights the free run settles within a hundred steps, and whoever skipped the
+    rest would be right. Orthogonal recurrences (permutations, with relu, which keeps what is not
+    negative) neither shrink nor grow the state; small biases leave it where it can move.
+    """
+    relu = model.config.nonlinearity == "relu"
+    weights = initial_weights(model.config, seed)
+    weights = _with_cycles(weights, seed) if relu else with_orthogonal_recurrence(weights, seed)
+    for name, weight in weights.items():
+        if name.startswith("bias"):
+            weight.mul_(0.05)
+        elif name.startswith("weight_hh"):
+            weight.mul_(1.0 if relu else 1.02)  # what tanh takes away
+        elif relu and name != "weight_ih_l0":
+            weight.mul_(0.25)
+    model.load_weights(weights)
 
 
 def build(name: str, model: Generator, task: Task, batch_size: int, seed: int) -> Workload:
-    """The workload ``name`` for a model that holds its initial weights.
+    """The workload ``name`` for a model that holds the weights to time.
 
     Args:
         name: ``generate``, ``train_step`` or ``sequence``.
@@ -59,90 +215,50 @@ def build(name: str, model: Generator, task: Task, batch_size: int, seed: int) -
         batch_size: B.
         seed: names the coin flips of ``train_step``; the data are drawn with the evaluation's seed.
     """
-    rng = np.random.default_rng(EvaluationConfig().seed)
     points = SHORT_POINTS if name == "train_step" else LONG_POINTS
-    sequences = task.draw(rng, batch_size, points)
-    steps = points - 1
+    sequences = task.draw(np.random.default_rng(EvaluationConfig().seed), batch_size, points)
+    kind = TrainStep if name == "train_step" else Inference
+    return kind(name, model, sequences, forcing(name, seed), batch_size)
+
+
+def forcing(name: str, seed: int) -> Forced:
+    """Which steps of the workload ``name`` are forced, (T,)."""
     if name == "train_step":
-        forced = coin_flips(np.random.default_rng((seed, 4)), steps, 0.5)
-        return _train_step(model, sequences, forced, batch_size)
-    forced = warm_up(steps, EvaluationConfig().warm_up if name == "generate" else steps)
-    return _inference(name, model, sequences, forced, batch_size)
+        return coin_flips(np.random.default_rng((seed, 4)), SHORT_POINTS - 1, 0.5)
+    steps = LONG_POINTS - 1
+    return warm_up(steps, EvaluationConfig().warm_up if name == "generate" else steps)
 
 
-def _inference(
-    name: str, model: Generator, sequences: Sequences, forced: Forced, batch_size: int
-) -> Workload:
-    like = next(model.parameters())
-    inputs = torch.from_numpy(sequences.inputs).to(device=like.device, dtype=like.dtype)
-    flags = torch.from_numpy(forced)
-
-    def call() -> torch.Tensor:
-        model.eval()
-        with torch.inference_mode():
-            predictions: torch.Tensor = model(inputs, flags)[0]
-        return predictions
-
-    def error(predictions: torch.Tensor) -> float:
-        exact = _reference(model, array(inputs)[:, :CHECKED_SEQUENCES], forced)
-        return tensor_error(array(predictions)[:, :CHECKED_SEQUENCES], exact.predictions)
-
-    return Workload(name, batch_size, len(forced), call, error)
+def _plain(tensor: torch.Tensor) -> Array:
+    """A copy as an array; a subclass could put its work off until it is looked at."""
+    if type(tensor) is not torch.Tensor:
+        raise WrongWorkError(f"gave a {type(tensor).__name__}, not a plain tensor")
+    return array(tensor).copy()
 
 
-def _train_step(
-    model: Generator, sequences: Sequences, forced: Forced, batch_size: int
-) -> Workload:
-    like = next(model.parameters())
-    inputs, targets = (
-        torch.from_numpy(points).to(device=like.device, dtype=like.dtype)
-        for points in (sequences.inputs, sequences.targets)
-    )
-    flags = torch.from_numpy(forced)
-
-    def call() -> dict[str, torch.Tensor | None]:
-        model.train()
-        model.zero_grad(set_to_none=True)
-        predictions, _ = model(inputs, flags)
-        loss = F.mse_loss(predictions[LOSS_WARM_UP:], targets[LOSS_WARM_UP:])
-        loss.backward()  # type: ignore[no-untyped-call]
-        return {name: weight.grad for name, weight in model.weights().items()}
-
-    def error(gradients: dict[str, torch.Tensor | None]) -> float | None:
-        if model.config.dropout and model.config.num_layers > 1:
-            return None
-        exact = _reference_gradients(model, array(inputs), array(targets), forced)
-        missing = [name for name, gradient in gradients.items() if gradient is None]
-        if missing:
-            return float("inf")
-        errors = [
-            tensor_error(array(gradient), exact[name])
-            for name, gradient in gradients.items()
-            if gradient is not None
-        ]
-        return float(np.max(errors))  # NumPy's: Python's own max loses a NaN
-
-    return Workload("train_step", batch_size, len(forced), call, error)
-
-
-def _weights(model: Generator) -> dict[str, reference.Array]:
-    return {name: array(weight) for name, weight in model.weights().items()}
-
-
-def _reference(model: Generator, inputs: reference.Array, forced: Forced) -> reference.Rollout:
-    config = model.config
-    h0 = np.zeros((config.num_layers, inputs.shape[1], config.hidden_size))
-    return reference.forward(config, _weights(model), inputs, forced.tolist(), h0)
+def _with_cycles(weights: dict[str, torch.Tensor], seed: int) -> dict[str, torch.Tensor]:
+    """``weights`` with every recurrent matrix replaced by a permutation of one cycle."""
+    generator = torch.Generator().manual_seed(seed)
+    replaced = dict(weights)
+    for name, weight in weights.items():
+        if name.startswith("weight_hh"):
+            order = torch.randperm(len(weight), generator=generator)
+            replaced[name] = torch.zeros_like(weight)
+            replaced[name][order, order.roll(1)] = 1.0
+    return replaced
 
 
 def _reference_gradients(
-    model: Generator, inputs: reference.Array, targets: reference.Array, forced: Forced
-) -> dict[str, reference.Array]:
-    rollout = _reference(model, inputs, forced)
+    model: Generator, inputs: Array, targets: Array, forced: Forced
+) -> dict[str, Array]:
+    config = model.config
+    weights = {name: array(weight) for name, weight in model.weights().items()}
+    h0 = np.zeros((config.num_layers, inputs.shape[1], config.hidden_size))
+    rollout = reference.forward(config, weights, inputs, forced.tolist(), h0)
     difference = rollout.predictions - targets
     difference[:LOSS_WARM_UP] = 0.0
     d_predictions = 2.0 * difference / difference[LOSS_WARM_UP:].size
     d_h_n = np.zeros_like(rollout.h_n)
     return reference.backward(
-        model.config, _weights(model), forced.tolist(), rollout, d_predictions, d_h_n
+        config, weights, forced.tolist(), rollout, d_predictions, d_h_n
     ).weights

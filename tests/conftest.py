@@ -17,7 +17,7 @@ settings.register_profile(
 )
 settings.load_profile("rnn-bench")
 
-GOLDEN = Path(__file__).parent / "bench" / "golden" / "result.json"
+GOLDEN = Path(__file__).parent / "bench" / "golden"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -45,8 +45,14 @@ def one_thread():
 
 @pytest.fixture
 def golden() -> Path:
+    """A result file of schema 2, as it must stay readable."""
+    return GOLDEN / "result-2.json"
+
+
+@pytest.fixture
+def golden_1() -> Path:
     """A result file of schema 1, as it must stay readable."""
-    return GOLDEN
+    return GOLDEN / "result-1.json"
 
 
 @pytest.fixture

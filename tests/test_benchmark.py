@@ -1,18 +1,23 @@
 """The workloads under pytest-benchmark: ``pytest --benchmark-only``.
 
-The callables are the CLI's own (`bench.workloads`), and so are threads and precision. The fixture
-`workload` holds the parity gate: what is wrong fails there, before any time is taken.
+The callables are the CLI's own (`bench.workloads`), and so are threads, precision and weights. The
+fixture `workload` holds the parity gate: what is wrong fails there, before any time is taken.
 """
+
+from dataclasses import asdict
 
 import pytest
 import torch
 
 import impls
-from bench import environment, parity, workloads
-from bench.config import RunConfig
+from bench import cases, environment, parity, workloads
+from bench.config import TOLERANCE, RunConfig
+from bench.measure import synchronise
+from bench.worker import timed_seed
 from tasks import TASKS
 
 CONFIG = RunConfig()
+DTYPE = getattr(torch, CONFIG.dtype)
 CELLS = [(name, size) for name, sizes in CONFIG.batch_sizes.items() for size in sizes]
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 _passed: dict[tuple[str, str], parity.Parity] = {}
@@ -25,16 +30,37 @@ def pinned():
 
 
 @pytest.fixture
-def workload(implementation, device, cell):
+def model(implementation, device):
+    """A generator with its initial weights, of an implementation that is right."""
     place = torch.device(device)
-    if reason := impls.load(implementation).unsupported(CONFIG.model, place, torch.float32):
+    if reason := impls.load(implementation).unsupported(CONFIG.model, place, DTYPE):
         pytest.skip(reason)
     key = (implementation, device)
     if key not in _passed:
-        _passed[key] = parity.check(implementation, CONFIG.model, place, torch.float32, seed=0)
+        _passed[key] = parity.check(implementation, CONFIG.model, place, DTYPE, CONFIG.seed)
     if not _passed[key].passed:
         pytest.fail(f"{implementation} on {device} is not timed: {_passed[key].reason}")
-    model = impls.create(implementation, CONFIG.model, device=place)
+    return impls.create(implementation, CONFIG.model, device=place, dtype=DTYPE, seed=CONFIG.seed)
+
+
+@pytest.fixture
+def facts(model, implementation, device):
+    """What the times are those of, and what they rest on, in the words of the result file."""
+    return {
+        "implementation": implementation,
+        "device": device,
+        "dtype": CONFIG.dtype,
+        "model": asdict(CONFIG.model),
+        "task": CONFIG.task,
+        "threads": torch.get_num_threads(),
+        "tolerance": TOLERANCE[CONFIG.dtype],
+        "weights_digest": cases.weights_digest(model),
+    }
+
+
+@pytest.fixture
+def workload(facts, model, cell):
+    workloads.load_timed_weights(model, timed_seed(CONFIG.seed, process=0))
     name, batch_size = cell
     return workloads.build(name, model, TASKS[CONFIG.task], batch_size, CONFIG.seed)
 
@@ -42,9 +68,7 @@ def workload(implementation, device, cell):
 @pytest.mark.parametrize("implementation", impls.REGISTRY)
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: f"{cell[0]}-{cell[1]}")
-def test_throughput(benchmark, workload, device):
-    from bench.measure import synchronise
-
+def test_throughput(benchmark, workload, facts, device):
     place = torch.device(device)
 
     def call():
@@ -54,14 +78,14 @@ def test_throughput(benchmark, workload, device):
 
     benchmark.group = f"{workload.name}, batch {workload.batch_size}, {device}"
     outcome = benchmark(call)
-    error = workload.error(outcome)
-    assert error <= parity.TOLERANCE[torch.float32]
+    error = workload.error(workload.freeze(outcome))
+    assert error <= facts["tolerance"]
     work = workload.steps * workload.batch_size
-    seconds = benchmark.stats.stats.median
     benchmark.extra_info.update(
-        steps=workload.steps,
+        facts,
+        workload=workload.name,
         batch_size=workload.batch_size,
-        steps_per_second=work / seconds,
+        steps=workload.steps,
+        steps_per_second=work / benchmark.stats.stats.median,
         output_error=error,
-        threads=torch.get_num_threads(),
     )

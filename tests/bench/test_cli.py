@@ -1,7 +1,9 @@
 """The commands as a user types them, and bad input: one line, status 2, nothing half-written."""
 
 import json
+import math
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -27,7 +29,9 @@ def bench(capsys, monkeypatch, tmp_path):
     return command
 
 
-TINY = ("--hidden-size", 4, "--iterations", 3, "--rounds", 2, "--batch-size", "1,2")
+TINY = (
+    "--hidden-size", 4, "--iterations", 3, "--processes", 2, "--rounds", 2, "--batch-size", "1,2",
+)  # fmt: skip
 
 BAD_OPTIONS = {
     "unknown implementation": (
@@ -75,7 +79,13 @@ BAD_OPTIONS = {
     "too many rounds": (("--rounds", 10**17), "--rounds: Input should be less than or equal"),
     "threads 0": (("--threads", 0), "--threads: Input should be greater than or equal to 1, got 0"),
     "seed below 0": (("--seed", -1), "--seed: Input should be greater than or equal to 0, got -1"),
-    "rounds 1": (("--rounds", 1), "--rounds: Input should be greater than or equal to 2, got 1"),
+    "rounds 0": (("--rounds", 0), "--rounds: Input should be greater than or equal to 1, got 0"),
+    "processes 0": (("--processes", 0), "--processes: Input should be greater than or equal to 1"),
+    "unknown preset": (("--preset", "quik"), "unknown preset 'quik'; did you mean 'quick'?"),
+    "time budget 0": (("--time-budget", 0), "--time-budget: Input should be greater than 0"),
+    "time budget nan": (("--time-budget", "nan"), "--time-budget: Input should be"),
+    "time limit below 0": (("--time-limit", -1), "--time-limit: Input should be greater than 0"),
+    "nothing to resume": (("--resume", "no.json"), "there is no result file no.json"),
     "iterations 0": (("--iterations", 0), "--iterations: Input should be greater than or equal"),
     "unknown option": (("--hiden-size", 3), "No such option"),
     "output in a missing folder": (("--output", "no/such/r.json"), "there is no folder no/such"),
@@ -155,7 +165,9 @@ def test_an_old_result_is_not_lost(bench, tmp_path):
     assert old.read_text() == "precious"
 
 
-@pytest.mark.parametrize("command", [("show",), ("compare", "golden")])
+@pytest.mark.parametrize(
+    "command", [("show",), ("compare", "golden"), ("export", "--format", "csv")]
+)
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -163,7 +175,7 @@ def test_an_old_result_is_not_lost(bench, tmp_path):
         ("", "is empty"),
         ('{"schema_version": 1, "cases": [', "is not JSON, or was cut short"),
         ("plain text", "is not JSON"),
-        ('{"schema_version": 99}', "has schema version 99, newer than the 1"),
+        ('{"schema_version": 99}', "has schema version 99, newer than the 2"),
         ('{"schema_version": 1, "created_at": 5}', "field created_at: Input should be a valid"),
     ],
 )
@@ -224,7 +236,8 @@ def test_run_show_and_compare(bench, tmp_path):
     assert status == 0
     assert "manual_cell" in out
     status, out, _ = bench("compare", "a.json", second, "--json")
-    assert {row["implementation"] for row in json.loads(out)["accuracy"]} == {
+    [comparison] = json.loads(out)
+    assert {row["implementation"] for row in comparison["accuracy"]} == {
         "torch_rnn",
         "manual_cell",
     }
@@ -299,3 +312,219 @@ def test_a_reader_that_closes_early_is_no_error(golden):
         done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.count("\n") == 1
+
+
+def test_the_presets_are_what_the_help_says(bench):
+    from bench.config import PRESETS, sampling
+
+    _, out, _ = bench("run", "--help")
+    text = " ".join(out.replace("│", " ").split())
+    assert "quick (3 x 5), default (5 x 8), rigorous (12 x 10)" in text
+    assert sampling("quick", None, None) == PRESETS["quick"]
+    assert sampling("rigorous", 2, None).processes == 2
+    assert sampling("rigorous", 2, None).rounds == 10
+
+
+@pytest.fixture(scope="module")
+def cut_short(tmp_path_factory):
+    """A run whose timing was cut short after one of two processes."""
+    path = tmp_path_factory.mktemp("run") / "r.json"
+    options = [str(option) for option in (*TINY, "--output", path)]
+    command = [sys.executable, "-m", "bench", "run", "--impl", "manual_cell", *options]
+    subprocess.run(command, check=True, capture_output=True)
+    data = json.loads(path.read_text())
+    for row in (r for holder in (*data["cases"], *data["controls"]) for r in holder["throughput"]):
+        row["samples"] = [sample for sample in row["samples"] if sample["process"] == 0]
+        row["warm_ups"] = row["warm_ups"][:1]
+    for canary in data["canaries"]:
+        canary["samples"] = [sample for sample in canary["samples"] if sample["process"] == 0]
+    data["processes"] = data["processes"][:1]
+    data["cases"][0]["status"] = "pending"
+    return json.dumps(data)
+
+
+def test_resume_goes_on_where_the_file_ends(bench, cut_short, tmp_path):
+    (tmp_path / "r.json").write_text(cut_short)
+    before = json.loads(cut_short)["cases"][0]
+    status, _, err = bench("run", "--resume", "r.json", "--hidden-size", 4)
+    assert status == 0, err
+    after = json.loads((tmp_path / "r.json").read_text())["cases"][0]
+    assert after["status"] == "ok"
+    assert after["training"] == before["training"]
+    for old, new in zip(before["throughput"], after["throughput"], strict=True):
+        assert [(s["process"], s["seconds"]) for s in new["samples"]][:2] == [
+            (s["process"], s["seconds"]) for s in old["samples"]
+        ]
+        assert [s["process"] for s in new["samples"]] == [0, 0, 1, 1]
+    # a second time there is nothing left to do
+    status, _, _ = bench("run", "--resume", "r.json")
+    assert status == 0
+    assert json.loads((tmp_path / "r.json").read_text())["cases"][0] == after
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--seed", 5), "it was begun with seed 0, not 5"),
+        (("--processes", 9), "it was begun with processes 2, not 9"),
+        (("--hidden-size", 8), "it was begun with model"),
+        (("--output", "other.json"), "leave --output out"),
+    ],
+)
+def test_resume_refuses_another_configuration(options, message, bench, cut_short, tmp_path):
+    (tmp_path / "r.json").write_text(cut_short)
+    status, out, err = bench("run", "--resume", "r.json", *options)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert message in err
+    assert (tmp_path / "r.json").read_text() == cut_short
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("git_commit", "0" * 40), ("cpu", "Another"), ("torch", "1.0")]
+)
+def test_resume_refuses_another_machine(field, value, bench, cut_short, tmp_path):
+    data = json.loads(cut_short)
+    data["environment"][field] = value
+    text = json.dumps(data)
+    (tmp_path / "r.json").write_text(text)
+    status, _, err = bench("run", "--resume", "r.json")
+    assert (status, err.count("\n")) == (2, 1)
+    assert f"the file was made with {field} {value}" in err
+    assert (tmp_path / "r.json").read_text() == text
+
+
+def slowed_down(golden, path, factor):
+    """The golden file with steady times, ``factor`` as long."""
+    data = json.loads(golden.read_text())
+    for row in (row for case in data["cases"] for row in case["throughput"]):
+        row["samples"] = [
+            {"process": process, "round": 0, "seconds": factor * (1.0 + 0.001 * process)}
+            for process in range(5)
+        ]
+        row["steps_per_second"] = {"estimate": 1.0, "low": None, "high": None}
+    data["controls"], data["canaries"] = [], []
+    path.write_text(json.dumps(data))
+    return path.name
+
+
+def test_fail_slower_chooses_the_exit_status(bench, golden, tmp_path):
+    base = slowed_down(golden, tmp_path / "base.json", 1.0)
+    new = slowed_down(golden, tmp_path / "new.json", 1.2)
+    assert bench("compare", base, base, "--fail-slower", "5%")[0] == 0
+    status, out, err = bench("compare", base, new, "--fail-slower", "5%")
+    assert status == 1
+    assert "slower" in out
+    assert "new.json: generate at batch 1 of torch_rnn on cpu is slower: 0.833x" in err
+    assert bench("compare", base, new)[0] == 0
+    assert bench("compare", base, new, "--fail-slower", "30%")[0] == 0
+    assert bench("compare", new, base, "--fail-slower", "5%")[0] == 0
+    status, _, err = bench("compare", base, new, "--fail-slower", "5")
+    assert (status, err.count("\n")) == (2, 1)
+    data = json.loads((tmp_path / "base.json").read_text())
+    data["cases"].pop()
+    (tmp_path / "fewer.json").write_text(json.dumps(data))
+    status, _, err = bench("compare", base, "fewer.json", "--fail-slower", "5%")
+    assert status == 3
+    assert "is missing" in err
+    data = json.loads((tmp_path / "base.json").read_text())
+    for case in data["cases"]:
+        errors = case["accuracy"]["mse_per_sequence"]
+        case["accuracy"]["mse_per_sequence"] = [5.0 + error for error in errors]
+    (tmp_path / "worse.json").write_text(json.dumps(data))
+    status, _, err = bench("compare", base, "worse.json", "--fail-slower", "5%")
+    assert status == 4
+    assert "accuracy of torch_rnn on cpu fell" in err
+
+
+def test_several_files_are_compared_at_once(bench, golden, tmp_path):
+    names = [slowed_down(golden, tmp_path / f"{n}.json", 1.0 + n / 10) for n in range(3)]
+    status, out, _ = bench("compare", *names)
+    assert status == 0
+    assert out.count("Throughput: steps per second") == 2
+    assert "new: 1.json" in out
+    assert "new: 2.json" in out
+    assert len(json.loads(bench("compare", *names, "--json")[1])) == 2
+    assert bench("compare", *names, "--markdown")[1].count("**Throughput") == 2
+
+
+def test_the_schema_is_printed(bench):
+    status, out, _ = bench("schema")
+    assert status == 0
+    assert json.loads(out)["properties"]["cases"]
+
+
+def test_export(bench, golden, tmp_path):
+    status, out, _ = bench("export", golden, "--format", "csv")
+    assert status == 0
+    assert out.splitlines()[0].startswith("implementation,device,")
+    status, out, _ = bench("export", golden, "--format", "pyperf", "--output", "x.json")
+    assert (status, out) == (0, "")
+    assert json.loads((tmp_path / "x.json").read_text())["benchmarks"]
+    for options, message in {
+        ("--format", "xml"): "unknown format 'xml'",
+        ("--format", "csv", "--output", "x.json"): "x.json exists; choose another name",
+        ("--format", "csv", "--output", "no/such.csv"): "cannot write no/such.csv",
+    }.items():
+        status, _, err = bench("export", golden, *options)
+        assert (status, err.count("\n")) == (2, 1)
+        assert message in err
+
+
+def damage(rng, data):
+    """One field somewhere removed, of another type, infinite, negative or huge."""
+    place, keys = data, []
+    while isinstance(place, dict | list) and place:
+        keys = list(place) if isinstance(place, dict) else list(range(len(place)))
+        key = rng.choice(keys)
+        if not isinstance(place[key], dict | list) or not place[key] or rng.random() < 0.1:
+            break
+        place = place[key]
+    if rng.random() < 0.2:
+        del place[key]
+    else:
+        place[key] = rng.choice(
+            [None, "x", -1, 0, 1e300, math.inf, math.nan, [], {}, 10**30, True, "\x1b[31m"]
+        )
+
+
+def damaged(rng, original):
+    """The bytes of a result file after an accident."""
+    kind = rng.randrange(3)
+    if kind == 0:
+        return original[: rng.randrange(len(original))]
+    if kind == 1:
+        found = bytearray(original)
+        for _ in range(rng.randint(1, 4)):
+            found[rng.randrange(len(found))] = rng.randrange(256)
+        return bytes(found)
+    data = json.loads(original)
+    for _ in range(rng.randint(1, 3)):
+        damage(rng, data)
+    return json.dumps(data).encode()
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_thousand_damaged_files(seed, bench, golden, tmp_path):
+    """A hundred a seed: a table, or one line that names the file; never a traceback."""
+    rng, original = random.Random(seed), golden.read_bytes()
+    refused = 0
+    for _ in range(100):
+        (tmp_path / "bad.json").write_bytes(damaged(rng, original))
+        for command in (("show", "bad.json", "--no-plots"), ("compare", golden, "bad.json")):
+            status, out, err = bench(*command)
+            assert status in (0, 2), err
+            if status == 2:
+                assert (out, err.count("\n")) == ("", 1)
+                assert err.startswith("error: ")
+                assert "bad.json" in err
+                refused += 1
+    assert refused > 100
+
+
+def test_a_file_of_200_megabytes_is_refused_at_once(bench, golden, tmp_path):
+    with (tmp_path / "big.json").open("wb") as file:
+        file.truncate(200_000_000)
+    for command in (("show", "big.json"), ("compare", golden, "big.json")):
+        status, _, err = bench(*command)
+        assert (status, err.count("\n")) == (2, 1)
+        assert "big.json is larger than 100 MB" in err

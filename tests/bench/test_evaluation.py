@@ -7,6 +7,7 @@ import torch
 import impls
 from bench import evaluation
 from bench.config import EvaluationConfig
+from bench.errors import WrongWorkError
 from impls import REGISTRY, GeneratorConfig
 from tasks import TASKS
 
@@ -122,4 +123,21 @@ def test_the_true_values_after_the_warm_up_are_hidden(register):
     model = impls.create(register("reads_free_rows"), GeneratorConfig(hidden_size=4))
     sequences = evaluation.test_set(TASKS["cosine"], SMALL)
     with pytest.raises(evaluation.NotFiniteError, match="step 40 "):
+        evaluation.evaluate(model, sequences, SMALL)
+
+
+def test_predictions_that_are_not_those_of_the_weights_are_refused(monkeypatch):
+    """Whoever knows the task's law predicts it well; but not with what it has learned."""
+    model = impls.create("manual_cell", GeneratorConfig(hidden_size=6), seed=2)
+    sequences = evaluation.test_set(TASKS["cosine"], SMALL)
+    honest = model.forward
+
+    def better(inputs, forced, h0=None):
+        predictions, h_n = honest(inputs, forced, h0)
+        exact = torch.from_numpy(sequences.targets).float()
+        return torch.where(forced[:, None, None], predictions, exact), h_n
+
+    evaluation.evaluate(model, sequences, SMALL)
+    monkeypatch.setattr(model, "forward", better)
+    with pytest.raises(WrongWorkError, match="they are not those of the trained weights"):
         evaluation.evaluate(model, sequences, SMALL)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import impls
-from bench.parity import check, tensor_error
+from bench.parity import check, closed_loop_error, tensor_error, trials
 from impls import REGISTRY, GeneratorConfig
 
 CPU = torch.device("cpu")
@@ -85,6 +85,12 @@ def test_every_trial_has_weights_of_its_own(monkeypatch):
     assert len(set(seeds)) == len(seeds) / 2 >= 10  # one to evaluate, one to train
 
 
+def test_it_ticks_after_every_trial_so_that_a_slow_one_is_not_taken_for_hung():
+    ticks, config = [], GeneratorConfig(hidden_size=3)
+    check("manual_cell", config, CPU, torch.float32, seed=0, on_trial=lambda: ticks.append(1))
+    assert len(ticks) == len(list(trials(config, 0, torch.float32))) >= 10
+
+
 def test_tensor_error():
     exact = np.array([0.5, -4.0])
     assert tensor_error(exact + np.array([0.0, 0.4]), exact) == pytest.approx(0.1)
@@ -100,3 +106,68 @@ def test_an_implementation_that_raises_fails_in_one_line(monkeypatch):
     monkeypatch.setattr(impls, "load", broken)
     outcome = check("broken", GeneratorConfig(), CPU, torch.float32, seed=0)
     assert outcome.reason == "raised RuntimeError: first line"
+
+
+# A long closed loop is judged step by step: what was fed back is what the reference reads.
+
+
+def free_run(model, inputs, warm_up, disturb=lambda _, y: y):
+    """The closed loop in plain NumPy; ``disturb`` changes a prediction before it is fed back."""
+    w = {name: t.detach().double().numpy() for name, t in model.weights().items()}
+    h, y, found = np.zeros((inputs.shape[1], model.config.hidden_size)), None, []
+    for step, true in enumerate(inputs):
+        x = true if step < warm_up else y
+        a = h @ w["weight_hh_l0"].T + x @ w["weight_ih_l0"].T + w["bias_ih_l0"] + w["bias_hh_l0"]
+        h = np.tanh(a)
+        y = disturb(step, h @ w["readout.weight"].T + w["readout.bias"])
+        found.append(y)
+    return np.stack(found)
+
+
+@pytest.fixture
+def loop():
+    """A model, inputs whose free rows are NaN, and which steps are forced."""
+    model = impls.create("manual_cell", GeneratorConfig(hidden_size=6), dtype=torch.float64)
+    inputs = np.random.default_rng(0).normal(size=(50, 3, 1))
+    forced = np.arange(50) < 20
+    inputs[~forced] = np.nan
+    return model, inputs, forced
+
+
+def test_a_right_closed_loop_has_no_error(loop):
+    model, inputs, forced = loop
+    assert closed_loop_error(model, inputs, forced, free_run(model, inputs, 20)) < 1e-14
+
+
+@pytest.mark.parametrize("step", [5, 19, 20, 35, 49])
+def test_a_disturbance_counts_once_however_far_it_carries(step, loop):
+    """Rounding may add up in the feedback, and still every step was computed rightly."""
+    model, inputs, forced = loop
+    predictions = free_run(model, inputs, 20, lambda t, y: y + 0.01 * (t == step))
+    assert closed_loop_error(model, inputs, forced, predictions) == pytest.approx(0.01)
+
+
+def test_a_prediction_that_was_not_fed_back_is_wrong_twice(loop):
+    """It differs, and what follows should have come of it."""
+    model, inputs, forced = loop
+    predictions = free_run(model, inputs, 20)
+    predictions[30] += 0.5
+    assert closed_loop_error(model, inputs, forced, predictions) == pytest.approx(0.5)
+    shown = free_run(model, inputs, 20, lambda t, y: y + 0.5 * (t == 30))
+    shown[30] -= 0.5  # what is shown is right, and what was read was not
+    assert closed_loop_error(model, inputs, forced, shown) > 1e-3
+
+
+def test_steps_that_were_left_out_are_seen(loop):
+    model, inputs, forced = loop
+    predictions = free_run(model, inputs, 20)
+    predictions[30:] = 0.5
+    assert closed_loop_error(model, inputs, forced, predictions) > 0.1
+
+
+def test_a_closed_loop_that_is_not_finite_or_of_another_shape(loop):
+    model, inputs, forced = loop
+    predictions = free_run(model, inputs, 20)
+    assert closed_loop_error(model, inputs, forced, predictions[:, :2]) == float("inf")
+    predictions[-1, 0] = np.nan
+    assert np.isnan(closed_loop_error(model, inputs, forced, predictions))

@@ -45,7 +45,7 @@ def test_best_and_worst_are_in_their_panels_with_the_warm_up_shaded(copy):
     assert lower.get_title("left").startswith("worst of 5")
 
 
-def test_bars_and_their_spread(copy):
+def test_bars_and_their_intervals(copy):
     result = load(copy)
     figure = plots.throughput(result)
     assert len(figure.axes) == 3
@@ -53,6 +53,7 @@ def test_bars_and_their_spread(copy):
     bar = figure.axes[0].patches[0]
     assert bar.get_width() == pytest.approx(row.steps_per_second.estimate / 1e3)
     [line] = figure.axes[0].collections
+    assert row.steps_per_second.high < 2 * row.steps_per_second.estimate
     low, high = line.get_segments()[0][:, 0]
     assert low == pytest.approx(row.steps_per_second.low / 1e3)
     assert high == pytest.approx(row.steps_per_second.high / 1e3)

@@ -3,7 +3,10 @@
 import json
 import random
 import re
+from functools import partial
+from pathlib import Path
 
+import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +14,10 @@ from hypothesis import strategies as st
 from bench import records
 from bench.errors import BenchError
 from bench.records import dumps, load, save
+from bench.schema import Gpu
+
+# Goes red as soon as the bug is mended: remove the mark then.
+bug = partial(pytest.mark.xfail, raises=pytest.fail.Exception)
 
 
 def test_the_golden_file_reads_and_writes_back_byte_for_byte(golden, tmp_path):
@@ -21,11 +28,12 @@ def test_the_golden_file_reads_and_writes_back_byte_for_byte(golden, tmp_path):
     assert load(copy) == result
 
 
-def test_the_field_names_of_schema_1(golden):
+def test_the_field_names_of_schema_2(golden):
     """Whoever reads result files without our code relies on these names."""
     data = json.loads(golden.read_text())
     assert list(data) == [
-        "schema_version", "created_at", "config", "environment", "cases", "baselines",
+        "schema_version", "created_at", "config", "environment", "cases", "controls", "canaries",
+        "ceilings", "processes", "baselines",
     ]  # fmt: skip
     case = data["cases"][0]
     assert list(case) == [
@@ -39,13 +47,123 @@ def test_the_field_names_of_schema_1(golden):
         "worst_index", "mse_per_sequence",
     } <= set(case["accuracy"])  # fmt: skip
     row = case["throughput"][0]
-    assert {
-        "workload", "batch_size", "steps", "first_call_seconds", "samples", "steps_per_second",
-        "noise", "peak_memory_bytes",
-    } <= set(row)  # fmt: skip
-    assert list(row["samples"][0]) == ["process", "round", "seconds"]
+    assert list(row) == [
+        "workload", "batch_size", "steps", "first_call_seconds", "warm_ups", "samples",
+        "steps_per_second", "noise", "output_error", "limit", "peak_memory_bytes",
+        "joules_per_call",
+    ]  # fmt: skip
+    assert list(row["samples"][0]) == ["process", "round", "seconds", "flags"]
     assert list(row["steps_per_second"]) == ["estimate", "low", "high"]
+    assert list(row["limit"]) == ["seconds", "bound"]
+    assert list(data["controls"][0]) == ["implementation", "device", "throughput"]
+    assert list(data["canaries"][0]) == ["device", "samples"]
+    assert list(data["processes"][0]) == [
+        "index", "created_at", "rounds", "complete", "seconds", "busy_seconds",
+    ]  # fmt: skip
     assert list(data["baselines"]) == ["zero", "repeat", "recurrence"]
+
+
+def test_the_golden_file_has_everything_that_a_run_writes(golden):
+    """What is empty in it is not tested by it."""
+    result = load(golden)
+    assert [case.status for case in result.cases] == ["ok", "ok", "ok"]
+    assert [len(case.throughput) for case in result.cases] == [3, 3, 3]
+    assert [(c.implementation, c.device, len(c.throughput)) for c in result.controls] == [
+        ("torch_rnn", "cpu", 3)
+    ]
+    assert [(p.index, p.rounds, p.complete) for p in result.processes] == [
+        (0, 2, True),
+        (1, 2, True),
+    ]
+    assert [len(canary.samples) for canary in result.canaries] == [4]
+    for case in result.cases:
+        for row in case.throughput:
+            assert len(row.samples) == 4
+            assert len(row.warm_ups) == 2
+            assert row.limit
+            assert row.noise is not None
+            assert row.steps_per_second.low is not None
+
+
+# Schema 1: one process, a range in place of an interval.
+
+
+def test_a_file_of_schema_1_still_loads(golden_1, tmp_path):
+    old, result = json.loads(golden_1.read_text()), load(golden_1)
+    assert old["schema_version"] == 1
+    assert (result.schema_version, result.config.processes) == (2, 1)
+    assert result.processes == result.controls == result.canaries == result.ceilings == ()
+    assert [case.implementation for case in result.cases] == old["config"]["implementations"]
+    for case, old_case in zip(result.cases, old["cases"], strict=True):
+        assert case.accuracy.mse_mean == old_case["accuracy"]["mse_mean"]
+        for row, old_row in zip(case.throughput, old_case["throughput"], strict=True):
+            _same_row(row, old_row)
+    copy = tmp_path / "copy.json"
+    save(result, copy)
+    assert load(copy) == result
+
+
+def _same_row(row, old):
+    """A row of schema 1: its samples and estimate as they were, its range no interval."""
+    assert row.steps_per_second.model_dump() == {
+        "estimate": old["steps_per_second"]["estimate"], "low": None, "high": None,
+    }  # fmt: skip
+    assert (row.noise, row.limit, row.joules_per_call) == (None, None, None)
+    assert [(s.round, s.seconds) for s in row.samples] == [
+        (s["round"], s["seconds"]) for s in old["samples"]
+    ]
+    assert all((s.process, s.flags) == (0, ()) for s in row.samples)
+    [warm_up] = row.warm_ups
+    assert warm_up.process == 0
+    assert warm_up.first_call_seconds == row.first_call_seconds == old["first_call_seconds"]
+    assert warm_up.calls_per_sample == old["calls_per_sample"]
+
+
+def test_the_gpus_of_schema_1_were_names(golden_1, tmp_path):
+    def two(data):
+        data["environment"]["gpu"] = ["NVIDIA H100", "NVIDIA T4"]
+
+    result = load(changed(tmp_path / "gpu.json", golden_1, two))
+    assert result.environment.gpu == (Gpu(name="NVIDIA H100"), Gpu(name="NVIDIA T4"))
+    assert result.environment.gpu[0].power_watts is None
+
+
+def without_config(data):
+    data.pop("config")
+
+
+def config_of_text(data):
+    data.update(config="x")
+
+
+def no_environment(data):
+    data.update(environment=None)
+
+
+def a_row_of_text(data):
+    data["cases"][0]["throughput"][1] = "fast"
+
+
+def no_first_call(data):
+    data["cases"][0]["throughput"][1].pop("first_call_seconds")
+
+
+silently = bug(reason="bench.migrate puts the defaults in place of a lost config")
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        pytest.param(without_config, "config", marks=silently),
+        pytest.param(config_of_text, "config", marks=silently),
+        (no_environment, "environment"),
+        (a_row_of_text, r"cases\.0\.throughput\.1"),
+        (no_first_call, r"cases\.0\.throughput\.1\..*first_call_seconds"),
+    ],
+)
+def test_a_damaged_file_of_schema_1_is_refused(change, field, golden_1, tmp_path):
+    with pytest.raises(BenchError, match=rf"field {field}"):
+        load(changed(tmp_path / "bad.json", golden_1, change))
 
 
 JSON = st.recursive(
@@ -60,9 +178,10 @@ def test_dumps_is_json(value):
     assert json.loads(dumps(value)) == value
 
 
-def test_dumps_keeps_numbers_on_one_line():
-    assert dumps({"a": [1, 2.5], "b": [{"c": []}]}) == (
-        '{\n "a": [1, 2.5],\n "b": [\n  {\n   "c": []\n  }\n ]\n}'
+def test_dumps_keeps_numbers_and_small_objects_on_one_line():
+    assert dumps({"a": [1, 2.5], "b": [{"c": 1, "d": []}, {"c": 1, "d": ["x"]}]}) == (
+        '{\n "a": [1, 2.5],\n "b": [\n  {"c": 1, "d": []},\n'
+        '  {\n   "c": 1,\n   "d": ["x"]\n  }\n ]\n}'
     )
 
 
@@ -78,49 +197,94 @@ def changed(path, golden, edit):
     return path
 
 
+REMOVED = object()
+ROW = "cases.0.throughput.0"
+# What is put where, and what is said of it.
 EDITS = {
-    "wrong type": (
-        lambda d: d["cases"][0]["accuracy"].update(mse_mean="low"),
-        r"field cases\.0\.accuracy\.mse_mean: .*valid number.*got 'low'",
-    ),
-    "number as text": (
-        lambda d: d["cases"][1]["training"].update(seconds="3.5"),
-        r"field cases\.1\.training\.seconds: .*got '3.5'",
-    ),
-    "missing field": (
-        lambda d: d["cases"][2].pop("implementation"),
-        r"field cases\.2\.implementation: Field required",
-    ),
-    "unknown field": (lambda d: d.update(extra=1), "field extra: Extra inputs"),
-    "infinite": (
-        lambda d: d["cases"][0]["throughput"][0]["steps_per_second"].update(estimate=float("inf")),
-        r"field cases\.0\.throughput\.0\.steps_per_second\.estimate: .*finite",
-    ),
+    "wrong type": ("cases.0.accuracy.mse_mean", "low", "valid number.*got 'low'"),
+    "number as text": ("cases.1.training.seconds", "3.5", "got '3.5'"),
+    "missing field": ("cases.2.implementation", REMOVED, "Field required"),
+    "unknown field": ("extra", 1, "Extra inputs"),
+    "no loss": ("cases.0.training.loss", [], "at least 1 item"),
+    "a name that could be a path": ("cases.0.implementation", "../x", "should match"),
+    "a name that a terminal obeys": ("cases.0.implementation", "\u001b[31mx", "should match"),
+    "infinite": (f"{ROW}.steps_per_second.estimate", float("inf"), "finite"),
+    "rate of zero": (f"{ROW}.steps_per_second.estimate", 0.0, "greater than 0"),
+    "no samples": (f"{ROW}.samples", [], "Tuple should have at least 1 item"),
+    "batch below 1": (f"{ROW}.batch_size", -3, "greater than or equal to 1"),
+    "huge batch": (f"{ROW}.batch_size", 10**400, "Input should be"),
+    "an unknown flag": (f"{ROW}.samples.1.flags.0", "slow", "'outlier' or 'throttled', got 'slow'"),
+    "flags as text": (f"{ROW}.samples.1.flags", "outlier", "valid array"),
+    "a process below 0": (f"{ROW}.samples.0.process", -1, "greater than or equal to 0"),
+    "a round in part": (f"{ROW}.samples.0.round", 0.5, "valid integer"),
+    "no time at all": (f"{ROW}.samples.0.seconds", 0, "greater than 0"),
+    "warm-ups as an object": (f"{ROW}.warm_ups", {}, "valid array"),
+    "a warm-up that is unsure": (f"{ROW}.warm_ups.1.agreed", "yes", "valid boolean, got 'yes'"),
+    "no windows": (f"{ROW}.warm_ups.0.windows", 0, "greater than or equal to 1"),
+    "noise without end": (f"{ROW}.noise", float("inf"), "finite"),
+    "an error that is no number": (f"{ROW}.output_error", float("nan"), "finite"),
+    "less than no energy": (f"{ROW}.joules_per_call", -1e-9, "greater than or equal to 0"),
+    "an unknown bound": (f"{ROW}.limit.bound", "luck", "'arithmetic', 'memory' or 'latency'"),
+    "a limit without end": (f"{ROW}.limit.seconds", float("inf"), "finite"),
+    "a limit that is left out": (f"{ROW}.limit", REMOVED, "Field required"),
+    "a control without a device": ("controls.0.device", REMOVED, "Field required"),
+    "a control like a path": ("controls.0.implementation", "../../x", "should match"),
+    "a canary that never sang": ("canaries.0.samples", [], "at least 1 item"),
+    "a ceiling of zero": ("ceilings.0.flops_per_second", 0.0, "greater than 0"),
+    "a ceiling without end": ("ceilings.0.bytes_per_second", float("inf"), "finite"),
+    "a step that is no number": ("ceilings.0.step_seconds", float("nan"), "finite"),
+    "processes as a number": ("processes", 2, "valid array"),
+    "a process that is a number": ("processes.1", 3, "object"),
+    "a process that may be complete": ("processes.0.complete", None, "valid boolean, got None"),
+    "rounds in part": ("processes.0.rounds", 1.5, "valid integer"),
+    "a process without end": ("processes.1.busy_seconds", float("inf"), "finite"),
+    "a run of no processes": ("config.processes", 0, "greater than or equal to 1"),
+    "a cache of no size": ("environment.caches.L2", 0, "greater than or equal to 1"),
+    "a gpu of schema 1": ("environment.gpu", ["NVIDIA T4"], "object"),
+    "older schema": ("schema_version", 0, "Input should be 2"),
+    "odd schema": ("schema_version", "1", "Input should be 2"),
+    "true for a version": ("schema_version", True, "Input should be 2"),
+}
+
+
+def edit(data, name):
+    """Make the edit ``name``; an index that a list does not have yet is its next."""
+    path, value, _ = EDITS[name]
+    *above, last = [int(part) if part.isdigit() else part for part in path.split(".")]
+    for part in above:
+        data = data[part]
+    if value is REMOVED:
+        del data[last]
+    elif last == 0 and data == []:
+        data.append(value)
+    else:
+        data[last] = value
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_damaged_fields_are_named(name, golden, tmp_path):
+    path = changed(tmp_path / "bad.json", golden, lambda data: edit(data, name))
+    field, _, message = EDITS[name]
+    with pytest.raises(BenchError, match=rf"field {re.escape(field)}\S*: .*{message}") as caught:
+        load(path)
+    assert str(path) in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+# What only shows when several fields are seen together.
+MISFITS = {
     "a model that cannot be": (
         lambda d: d["cases"][0]["model"].update(hidden_size=0),
         r"field cases\.0\.model.*hidden_size must be a whole number of at least 1",
-    ),
-    "rate of zero": (
-        lambda d: d["cases"][0]["throughput"][0]["steps_per_second"].update(estimate=0.0),
-        r"steps_per_second\.estimate: Input should be greater than 0",
     ),
     "range out of order": (
         lambda d: d["cases"][0]["throughput"][0]["steps_per_second"].update(low=1e29),
         r"steps_per_second: .*low, estimate and high must not fall",
     ),
-    "no samples": (
-        lambda d: d["cases"][0]["throughput"][0].update(samples=[]),
-        r"throughput\.0\.samples: Tuple should have at least 1 item",
+    "half an interval": (
+        lambda d: d["cases"][0]["throughput"][0]["steps_per_second"].update(low=None),
+        r"steps_per_second: .*both be numbers, or both null",
     ),
-    "batch below 1": (
-        lambda d: d["cases"][0]["throughput"][0].update(batch_size=-3),
-        r"batch_size: Input should be greater than or equal to 1",
-    ),
-    "huge batch": (
-        lambda d: d["cases"][0]["throughput"][0].update(batch_size=10**400),
-        r"batch_size: Input should be",
-    ),
-    "no loss": (lambda d: d["cases"][0]["training"].update(loss=[]), r"training\.loss: "),
     "curves of two lengths": (
         lambda d: d["cases"][0]["accuracy"]["best"]["target"].pop(),
         r"accuracy\.best: .*as many steps",
@@ -129,36 +293,27 @@ EDITS = {
         lambda d: d["baselines"]["zero"]["mse_per_step"].pop(),
         r"baselines: .*as many steps",
     ),
-    "a name that could be a path": (
-        lambda d: d["cases"][0].update(implementation="../x"),
-        r"cases\.0\.implementation: String should match",
-    ),
-    "a name that a terminal obeys": (
-        lambda d: d["cases"][0].update(implementation="\u001b[31mx"),
-        r"cases\.0\.implementation: String should match",
-    ),
     "nothing to predict": (
         lambda d: d["config"]["evaluation"].update(points=2),
         r"config\.evaluation: .*warm_up must leave steps to predict",
     ),
     "newer schema": (
-        lambda d: d.update(schema_version=2),
-        "schema version 2, newer than the 1 that this rnn-bench reads; upgrade",
+        lambda d: d.update(schema_version=3),
+        "schema version 3, newer than the 2 that this rnn-bench reads; upgrade",
     ),
-    "older schema": (lambda d: d.update(schema_version=0), "field schema_version: "),
+    "a huge version": (lambda d: d.update(schema_version=10**400), "newer than the 2"),
     "no schema": (lambda d: d.pop("schema_version"), "not a result file: it has no schema_version"),
-    "odd schema": (lambda d: d.update(schema_version="1"), "field schema_version: "),
 }
 
 
-@pytest.mark.parametrize("edit", EDITS)
-def test_damaged_fields_are_named(edit, golden, tmp_path):
-    change, message = EDITS[edit]
+@pytest.mark.parametrize("misfit", MISFITS)
+def test_what_does_not_fit_together_is_refused(misfit, golden, tmp_path):
+    change, message = MISFITS[misfit]
     path = changed(tmp_path / "bad.json", golden, change)
     with pytest.raises(BenchError, match=message) as caught:
         load(path)
     assert str(path) in str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize(
@@ -179,38 +334,114 @@ def test_files_that_are_no_results(content, message, tmp_path):
         load(path)
 
 
-def test_missing_folder_and_too_large(tmp_path, golden, monkeypatch):
+def test_missing_and_folder(tmp_path):
     with pytest.raises(BenchError, match="there is no result file"):
         load(tmp_path / "none.json")
     with pytest.raises(BenchError, match="is a folder; name a result file in it"):
         load(tmp_path)
-    monkeypatch.setattr(records, "LARGEST_FILE_BYTES", 1_000_000 // 1000)
-    with pytest.raises(BenchError, match="is larger than"):
-        load(golden)
 
 
-def test_truncated_anywhere_it_is_one_line(golden, tmp_path):
-    text = golden.read_text()
-    path = tmp_path / "cut.json"
-    for length in random.Random(0).sample(range(1, len(text.rstrip()) - 1), 60):
-        path.write_text(text[:length])
-        with pytest.raises(BenchError) as caught:
-            load(path)
-        assert "\n" not in str(caught.value)
+def test_a_huge_file_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    path = tmp_path / "huge.json"
+    with path.open("wb") as file:
+        file.truncate(200_000_000)
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: pytest.fail("it was read"))
+    with pytest.raises(BenchError, match=r"huge\.json is larger than 100 MB"):
+        load(path)
 
 
-def test_flipped_bytes_never_give_another_exception(golden, tmp_path):
-    rng, original = random.Random(1), golden.read_bytes()
-    path = tmp_path / "flipped.json"
-    for _ in range(200):
-        damaged = bytearray(original)
-        for _ in range(3):
-            damaged[rng.randrange(len(damaged))] = rng.randrange(256)
-        path.write_bytes(damaged)
+def test_an_unknown_field_cannot_break_the_line(golden, tmp_path):
+    path = changed(tmp_path / "bad.json", golden, lambda d: d.update({"a\nb\u001b[31m": 1}))
+    with pytest.raises(BenchError) as caught:
+        load(path)
+    assert str(caught.value).isprintable()
+
+
+# A thousand files damaged at random: refused in one line that names the file, or right.
+
+
+def cut(text, rng):
+    return text[: rng.randrange(len(text.rstrip()))]
+
+
+def flipped(text, rng):
+    damaged = bytearray(text.encode())
+    for _ in range(3):
+        damaged[rng.randrange(len(damaged))] = rng.randrange(256)
+    return bytes(damaged)
+
+
+def place(data, rng):
+    """A container in ``data`` at a random depth, and a key in it."""
+    while True:
+        keys = list(data) if isinstance(data, dict) else range(len(data))
+        key = rng.choice(keys)
+        inner = data[key]
+        if not isinstance(inner, dict | list) or not inner or rng.random() < 0.3:
+            return data, key
+        data = inner
+
+
+def removed(text, rng):
+    data = json.loads(text)
+    container, key = place(data, rng)
+    del container[key]
+    return json.dumps(data)
+
+
+def swapped(text, rng):
+    data = json.loads(text)
+    container, key = place(data, rng)
+    container[key] = rng.choice([None, True, "x", -1, 0, 2.5, 10**400, [], {}, [[]], {"a": 1}])
+    return json.dumps(data)
+
+
+def not_finite(text, rng):
+    numbers = list(re.finditer(r"(?<=[:,\[ ])-?\d+(\.\d+)?(e[-+]?\d+)?(?=[,\]}\n])", text))
+    number = rng.choice(numbers)
+    value = rng.choice(["Infinity", "-Infinity", "NaN", "1e400", "-1e400"])
+    return text[: number.start()] + value + text[number.end() :]
+
+
+DAMAGES = (cut, flipped, removed, swapped, not_finite)
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_damaged_at_random_it_is_refused_in_one_line_or_right(damage, golden, golden_1, tmp_path):
+    rng, path, refused = random.Random(1), tmp_path / "damaged.json", 0
+    texts = [golden.read_text(), golden_1.read_text()]
+    for number in range(200):
+        damaged = damage(texts[number % 2], rng)
+        path.write_bytes(damaged if isinstance(damaged, bytes) else damaged.encode())
         try:
-            load(path)
+            dumps(load(path).model_dump(mode="json"))
         except BenchError as error:
-            assert re.match(r"\A[^\n]+\Z", str(error))
+            refused += 1
+            assert str(error).isprintable()
+            assert str(error).startswith(str(path)), error
+    # Schema 1 had a noise and a range that nobody reads any more: they may be damaged.
+    assert refused >= {cut: 200, not_finite: 190}.get(damage, 100)
+
+
+# The JSON Schema, for those who read result files without our code.
+
+
+def validator():
+    schema = records.json_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
+def test_the_json_schema_allows_the_golden_file(golden):
+    validator().validate(json.loads(golden.read_text()))
+
+
+# NaN compares with no bound, and is no JSON in the first place.
+@pytest.mark.parametrize("name", [name for name in EDITS if "no number" not in name])
+def test_the_json_schema_refuses_a_damaged_file(name, golden):
+    data = json.loads(golden.read_text())
+    edit(data, name)
+    assert not validator().is_valid(data)
 
 
 def test_saving_is_all_or_nothing(golden, tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import impls
 from impls import REGISTRY, GeneratorConfig
-from impls.generator import initial_weights
+from impls.generator import initial_weights, with_orthogonal_recurrence
 
 every = pytest.mark.parametrize("name", REGISTRY)
 FORCED = torch.tensor([True, False, True, False, False])
@@ -39,6 +39,24 @@ def test_initial_weights_are_those_of_nn_rnn_in_law():
     assert recurrent.abs().max() <= 0.1
     assert recurrent.std() == pytest.approx(0.1 / 3**0.5, rel=0.02)
     assert all(weight.abs().max() <= 0.1 for weight in weights.values())
+
+
+def test_orthogonal_recurrence_replaces_the_recurrent_matrices_and_nothing_else():
+    before = initial_weights(GeneratorConfig(num_layers=2, hidden_size=7), seed=0)
+    copies = {name: weight.clone() for name, weight in before.items()}
+    found = with_orthogonal_recurrence(before, seed=1)
+    assert list(found) == list(before)
+    assert all(torch.equal(before[name], copies[name]) for name in before)
+    for name, weight in found.items():
+        if name.startswith("weight_hh"):
+            eye = torch.eye(7, dtype=torch.float64)
+            torch.testing.assert_close(weight @ weight.t(), eye, atol=1e-12, rtol=0)
+        else:
+            assert torch.equal(weight, before[name])
+    assert not torch.equal(found["weight_hh_l0"], found["weight_hh_l1"])
+    again, other = (with_orthogonal_recurrence(before, seed) for seed in (1, 2))
+    assert torch.equal(found["weight_hh_l0"], again["weight_hh_l0"])
+    assert not torch.allclose(found["weight_hh_l0"], other["weight_hh_l0"])
 
 
 @every

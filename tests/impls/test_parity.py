@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import impls
-from bench.parity import TOLERANCE, compare, draw_trial
+from bench.config import TOLERANCE
+from bench.parity import compare, draw_trial
 from impls import REGISTRY, GeneratorConfig
 
 CONFIGS = st.builds(
@@ -26,7 +27,7 @@ FORCED = st.integers(0, 59).flatmap(
 )
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("name", REGISTRY)
 @given(
     config=CONFIGS,
@@ -38,15 +39,15 @@ FORCED = st.integers(0, 59).flatmap(
 @settings(max_examples=150)
 def test_outputs_states_and_gradients(name, dtype, config, forced, batch, weights_seed, data_seed):
     rng = np.random.default_rng(data_seed)
-    trial = draw_trial(config, rng, forced, batch, dtype)
-    model = impls.create(name, config, dtype=dtype, seed=weights_seed)
+    trial = draw_trial(config, rng, forced, batch, getattr(torch, dtype))
+    model = impls.create(name, config, dtype=getattr(torch, dtype), seed=weights_seed)
     errors = compare(model, model, trial)
     assert errors.output <= TOLERANCE[dtype]
     assert errors.gradient <= TOLERANCE[dtype]
 
 
 def test_tolerances_are_those_of_the_contract():
-    assert {torch.float32: 1e-5, torch.float64: 1e-10} == TOLERANCE
+    assert TOLERANCE == {"float32": 1e-5, "float64": 1e-10}
 
 
 @pytest.mark.parametrize("source", REGISTRY)

@@ -1,0 +1,283 @@
+"""The arms of a run and what is known of each: from blocks to rows of the file. Pure."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from statistics import fmean, median
+
+from bench import limits, statistics
+from bench.config import RunConfig
+from bench.messages import CANARY, Arm, Block, Prepared
+from bench.schema import (
+    Canary,
+    Case,
+    Ceilings,
+    Control,
+    Flag,
+    Limit,
+    Result,
+    Sample,
+    Throughput,
+    WarmUp,
+)
+
+
+@dataclass(slots=True)
+class Row:
+    """What was found out about one arm so far."""
+
+    steps: int = 1
+    forced: tuple[bool, ...] = ()
+    warm_ups: list[WarmUp] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+    joules: list[float] = field(default_factory=list)
+    peak_memory_bytes: int | None = None
+    memory_is_known: bool = False
+    output_error: float | None = None
+    limit: Limit | None = None  # of an earlier attempt
+    is_open: bool = True
+
+
+class Arms:
+    """Every open case's rows, the A/A control of each device, and the canaries.
+
+    Args:
+        config: of the run.
+        cases: those to be timed.
+    """
+
+    def __init__(self, config: RunConfig, cases: list[Case]) -> None:
+        self._config = config
+        self._rows = {arm: Row() for arm in _planned(config, cases)}
+        self._ceilings: dict[str, Ceilings] = {}
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def take_over(self, earlier: Result) -> None:
+        """Go on from what an earlier attempt had sampled."""
+        for arm in _beside_cases(earlier):  # also where no case is open any more
+            self._rows.setdefault(arm, Row(is_open=False))
+        for arm, row in self._rows.items():
+            for found in _throughputs(earlier, arm):
+                if found.key == (arm.workload, arm.batch_size):
+                    _restore(row, found)
+            for canary in earlier.canaries if arm.kind == CANARY else ():
+                if canary.device == arm.device:
+                    row.samples = [_unflagged(sample) for sample in canary.samples]
+        self._ceilings = {found.device: found for found in earlier.ceilings}
+
+    def open(self) -> Iterator[Arm]:
+        """The arms that are still sampled; one may be closed meanwhile."""
+        return (arm for arm in list(self._rows) if self.is_open(arm))
+
+    def is_open(self, arm: Arm) -> bool:
+        """Whether an arm is still sampled."""
+        return self._rows[arm].is_open
+
+    def any_case_open(self) -> bool:
+        """Whether there is anything left to find out."""
+        return any(arm.kind == "case" for arm in self.open())
+
+    def close(self, arm: Arm) -> None:
+        """Sample it no more."""
+        self._rows[arm].is_open = False
+
+    def close_case(self, arm: Arm) -> None:
+        """Sample no arm of the same implementation and device any more, its control among them."""
+        for other in self.of_case(arm.implementation, arm.device):
+            self.close(other)
+
+    def of_case(self, implementation: str, device: str) -> list[Arm]:
+        """The open arms of one implementation on one device, its control among them."""
+        return [
+            arm
+            for arm in self.open()
+            if (arm.implementation, arm.device) == (implementation, device)
+        ]
+
+    def prepared(self, arm: Arm, process: int, prepared: Prepared) -> None:
+        """An arm was warmed up."""
+        row = self._rows[arm]
+        row.steps, row.forced = prepared.steps, prepared.forced
+        row.warm_ups.append(
+            WarmUp(
+                process=process,
+                first_call_seconds=prepared.first_call_seconds,
+                seconds=prepared.seconds,
+                windows=prepared.windows,
+                agreed=prepared.agreed,
+                calls_per_sample=prepared.calls_per_sample,
+            )
+        )
+
+    def needs_memory(self, arm: Arm) -> bool:
+        """Whether its memory is still to be measured: once a run is enough."""
+        return arm.kind == "case" and not self._rows[arm].memory_is_known
+
+    def memory(self, arm: Arm, peak_bytes: int | None) -> None:
+        """An arm's memory was measured."""
+        self._rows[arm].peak_memory_bytes = peak_bytes
+        self._rows[arm].memory_is_known = True
+
+    def ceilings(self, found: Ceilings) -> None:
+        """A process measured what a device can do; the best of all counts."""
+        known = self._ceilings.get(found.device)
+        self._ceilings[found.device] = limits.best(known, found) if known else found
+
+    def sampled(self, arm: Arm, process: int, round_index: int, block: Block) -> None:
+        """An arm had its turn."""
+        flags: tuple[Flag, ...] = ("throttled",) if block.throttled else ()
+        row = self._rows[arm]
+        row.samples.append(
+            Sample(process=process, round=round_index, seconds=block.seconds, flags=flags)
+        )
+        if block.joules_per_call is not None:
+            row.joules.append(block.joules_per_call)
+
+    def rechecked(self, arm: Arm, error: float) -> None:
+        """What an arm's timed calls computed was compared; the largest error counts."""
+        row = self._rows[arm]
+        row.output_error = max(error, row.output_error or 0.0)
+
+    def too_fast(self) -> Iterator[tuple[Arm, Throughput]]:
+        """The cases' arms that took clearly less than their work takes on this machine."""
+        for arm in self._of("case"):
+            found = self._throughput(arm)
+            seconds = found.steps * found.batch_size / found.steps_per_second.estimate
+            if found.limit and seconds < limits.IMPOSSIBLE * found.limit.seconds:
+                yield arm, found
+
+    def timed_cases(self) -> Iterator[tuple[str, str]]:
+        """Implementation and device of the cases that have samples."""
+        yield from dict.fromkeys((arm.implementation, arm.device) for arm in self._of("case"))
+
+    def throughput(self, implementation: str, device: str) -> tuple[Throughput, ...]:
+        """A case's rows so far."""
+        return self._throughputs("case", implementation, device)
+
+    def controls(self) -> tuple[Control, ...]:
+        """The A/A arms so far."""
+        found = dict.fromkeys((arm.implementation, arm.device) for arm in self._of("control"))
+        return tuple(
+            Control(
+                implementation=implementation,
+                device=device,
+                throughput=self._throughputs("control", implementation, device),
+            )
+            for implementation, device in found
+        )
+
+    def canaries(self) -> tuple[Canary, ...]:
+        """The canaries so far."""
+        return tuple(
+            Canary(device=arm.device, samples=_flagged(self._rows[arm].samples))
+            for arm in self._of(CANARY)
+        )
+
+    def forced(self) -> list[bool]:
+        """The forced steps of the first row that was made ready."""
+        return next((list(row.forced) for row in self._rows.values() if row.forced), [])
+
+    def ceilings_found(self) -> tuple[Ceilings, ...]:
+        """The ceilings so far."""
+        return tuple(self._ceilings.values())
+
+    def _of(self, kind: str) -> Iterator[Arm]:
+        return (arm for arm, row in self._rows.items() if arm.kind == kind and row.samples)
+
+    def _throughputs(self, kind: str, implementation: str, device: str) -> tuple[Throughput, ...]:
+        return tuple(
+            self._throughput(arm)
+            for arm in self._of(kind)
+            if (arm.implementation, arm.device) == (implementation, device)
+        )
+
+    def _throughput(self, arm: Arm) -> Throughput:
+        row = self._rows[arm]
+        samples = _flagged(row.samples)
+        return Throughput(
+            workload=arm.workload,
+            batch_size=arm.batch_size,
+            steps=row.steps,
+            first_call_seconds=median(warm.first_call_seconds for warm in row.warm_ups),
+            warm_ups=tuple(row.warm_ups),
+            samples=samples,
+            steps_per_second=statistics.rate(samples, row.steps * arm.batch_size),
+            noise=statistics.noise(samples),
+            output_error=row.output_error,
+            limit=self._limit(arm),
+            peak_memory_bytes=row.peak_memory_bytes,
+            joules_per_call=fmean(row.joules) if row.joules else None,
+        )
+
+    def _limit(self, arm: Arm) -> Limit | None:
+        row, ceilings = self._rows[arm], self._ceilings.get(arm.device)
+        if ceilings is None or not row.forced:
+            return row.limit
+        config = self._config
+        return limits.limit(
+            config.model, arm.workload, arm.batch_size, row.forced, config.dtype, ceilings
+        )
+
+
+def control_of(config: RunConfig, names: list[str]) -> str | None:
+    """Who is timed twice: the baseline, or the first there is in a run without it."""
+    return config.baseline if config.baseline in names else next(iter(names), None)
+
+
+def _planned(config: RunConfig, cases: list[Case]) -> Iterator[Arm]:
+    cells = [(name, size) for name, sizes in config.batch_sizes.items() for size in sizes]
+    for case in cases:
+        for name, size in cells:
+            yield Arm("case", case.implementation, case.device, name, size)
+    for device in dict.fromkeys(case.device for case in cases):
+        names = [case.implementation for case in cases if case.device == device]
+        control = control_of(config, names)
+        for name, size in cells if control else ():
+            yield Arm("control", str(control), device, name, size)
+        yield Arm("canary", CANARY, device, CANARY, 1)
+
+
+def _beside_cases(result: Result) -> Iterator[Arm]:
+    """The controls and canaries that have samples."""
+    for control in result.controls:
+        for found in control.throughput:
+            yield Arm("control", control.implementation, control.device, *found.key)
+    for canary in result.canaries:
+        yield Arm("canary", CANARY, canary.device, CANARY, 1)
+
+
+def _throughputs(result: Result, arm: Arm) -> tuple[Throughput, ...]:
+    holders: tuple[Case | Control, ...] = ()
+    if arm.kind != CANARY:
+        holders = result.cases if arm.kind == "case" else result.controls
+    return tuple(
+        row
+        for holder in holders
+        if (holder.implementation, holder.device) == (arm.implementation, arm.device)
+        for row in holder.throughput
+    )
+
+
+def _restore(row: Row, found: Throughput) -> None:
+    row.steps, row.warm_ups = found.steps, list(found.warm_ups)
+    row.samples = [_unflagged(sample) for sample in found.samples]
+    row.peak_memory_bytes = found.peak_memory_bytes
+    row.memory_is_known = True
+    row.output_error = found.output_error
+    row.limit = found.limit
+    if found.joules_per_call is not None:
+        row.joules = [found.joules_per_call] * len(found.samples)
+
+
+def _flagged(samples: list[Sample]) -> tuple[Sample, ...]:
+    """The samples, those beyond the fences flagged: which these are changes with every sample."""
+    return tuple(
+        sample.model_copy(update={"flags": ("outlier", *sample.flags)}) if beyond else sample
+        for sample, beyond in zip(samples, statistics.outliers(samples), strict=True)
+    )
+
+
+def _unflagged(sample: Sample) -> Sample:
+    flags = tuple(flag for flag in sample.flags if flag != "outlier")
+    return sample.model_copy(update={"flags": flags})

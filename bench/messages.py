@@ -1,0 +1,51 @@
+"""What a run and its worker tell each other; free of any framework, so that the run starts fast."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+CANARY = "canary"
+# How a question can fail: the implementation's own code raised; an error of ours that needs no
+# further word; it did other work than was timed.
+Kind = Literal["raised", "told", "wrong"]
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One thing that takes its turn: a case's row, the same of the A/A control, or the canary.
+
+    Attributes:
+        kind: which of the three.
+        implementation: its name; ``canary`` for the canary.
+        device: its name.
+        workload: its name.
+        batch_size: B.
+    """
+
+    kind: Literal["case", "control", "canary"]
+    implementation: str
+    device: str
+    workload: str
+    batch_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An arm after its warm-up in one process."""
+
+    steps: int
+    forced: tuple[bool, ...]
+    first_call_seconds: float
+    seconds: float
+    windows: int
+    agreed: bool
+    calls_per_sample: int
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One timed block of ``calls`` calls, ``seconds`` each."""
+
+    seconds: float
+    calls: int
+    throttled: bool
+    joules_per_call: float | None

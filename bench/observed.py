@@ -1,0 +1,222 @@
+"""What a comparison needs of a file, whichever kind: ours, or one that pytest-benchmark saved.
+
+A file becomes timed rows, each with the log seconds of every process and the conditions that must
+be the same on both sides, and accuracies, one error a sequence.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench import records, saved, statistics
+from bench.schema import Case, Result, Throughput
+from bench.summary import noise_floors, timed
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What names a row: the same key in two files is the same work."""
+
+    implementation: str
+    device: str
+    dtype: str
+    model: str
+    task: str
+    workload: str = ""
+    batch_size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """One timed row.
+
+    Attributes:
+        logs: process -> log of the median seconds of one call.
+        work: sequence-steps of one call, or None where the file does not tell.
+        conditions: field -> value; a comparison needs them equal, where both are known.
+        floor: how far the file's A/A arms lie apart there, as a log ratio.
+    """
+
+    logs: Mapping[int, float]
+    work: int | None
+    conditions: Mapping[str, Any]
+    floor: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Errors:
+    """One case's error of each sequence, under conditions that a comparison needs equal."""
+
+    per_sequence: tuple[float, ...]
+    conditions: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """Everything of one file that can be compared.
+
+    Attributes:
+        name: the file's, for the tables.
+        machine: what makes seconds of two files comparable.
+        settings: what else the numbers depend on, for the reader.
+        rows: by key.
+        accuracy: by key, workload left out.
+        baseline: whom ratios are taken against.
+        canary: device -> process -> log seconds.
+        error_floor: how far apart the file's own implementations got with the same training, as a
+            log ratio: they compute the same function, so rounding did it.
+    """
+
+    name: str
+    machine: Mapping[str, Any]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    rows: Mapping[Key, Timed] = field(default_factory=dict)
+    accuracy: Mapping[Key, Errors] = field(default_factory=dict)
+    baseline: str | None = None
+    canary: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
+    error_floor: float = 0.0
+
+
+def load(path: Path) -> Observed:
+    """Read a result file, or one that pytest-benchmark saved.
+
+    Raises:
+        BenchError: it is neither; see `bench.records.load`.
+    """
+    text, head = records.read_json(path)
+    if saved.looks_like(head):
+        return of_saved(saved.parse(path, text), str(path))
+    return of_result(records.parse(path, text, head), str(path))
+
+
+def of_result(result: Result, name: str) -> Observed:
+    """A result file of ours."""
+    machine, floors = result.environment, noise_floors(result)
+    return Observed(
+        name=name,
+        machine={
+            "cpu": machine.cpu,
+            "cores": machine.cores,
+            "gpu": [gpu.name for gpu in machine.gpu] or None,
+        },
+        settings=_settings(result),
+        rows={
+            _key(case, row): Timed(
+                logs=statistics.by_process(row.samples),
+                work=row.steps * row.batch_size,
+                conditions=_conditions(result, case, row),
+                floor=floors.get((case.device, *row.key), 0.0),
+            )
+            for case, row in timed(result)
+        },
+        accuracy={
+            _key(case): Errors(case.accuracy.mse_per_sequence, _task_data(result))
+            for case in result.cases
+            if case.accuracy
+        },
+        baseline=result.config.baseline,
+        canary={c.device: statistics.by_process(c.samples) for c in result.canaries},
+        error_floor=_error_floor(result),
+    )
+
+
+def of_saved(file: saved.SavedFile, name: str) -> Observed:
+    """A file of pytest-benchmark's: one process, and so no interval."""
+    return Observed(
+        name=name,
+        machine={"cpu": file.cpu, "cores": file.cores},
+        rows={
+            _saved_key(benchmark): Timed(
+                logs={0: math.log(benchmark.stats.median)},
+                work=_saved_work(benchmark),
+                conditions={
+                    "threads": benchmark.extra_info.get("threads"),
+                    "weights": benchmark.extra_info.get("weights_digest"),
+                    "parity tolerance": benchmark.extra_info.get("tolerance"),
+                    "steps": benchmark.extra_info.get("steps"),
+                },
+            )
+            for benchmark in file.benchmarks
+        },
+    )
+
+
+def _key(case: Case, row: Throughput | None = None) -> Key:
+    return Key(
+        implementation=case.implementation,
+        device=case.device,
+        dtype=case.dtype,
+        model=_model_name(asdict(case.model)),
+        task=case.task,
+        workload=row.workload if row else "",
+        batch_size=row.batch_size if row else 0,
+    )
+
+
+def _model_name(model: Mapping[str, Any]) -> str:
+    return " ".join(f"{name}={model[name]}" for name in sorted(model))
+
+
+def _conditions(result: Result, case: Case, row: Throughput) -> dict[str, Any]:
+    return {
+        "threads": result.environment.threads,
+        "weights": case.weights_digest,
+        "parity tolerance": case.parity.tolerance if case.parity else None,
+        "steps": row.steps,
+        **{f"precision {name}": flag for name, flag in result.environment.precision.items()},
+    }
+
+
+def _task_data(result: Result) -> dict[str, Any]:
+    evaluation = result.config.evaluation.model_dump()
+    return {f"evaluation {name}": value for name, value in evaluation.items()}
+
+
+def _error_floor(result: Result) -> float:
+    means = [case.accuracy.mse_mean for case in result.cases if case.accuracy]
+    known = [math.log(mean) for mean in means if mean > 0.0]
+    return max(known) - min(known) if known else 0.0
+
+
+def _settings(result: Result) -> dict[str, Any]:
+    """What a number may depend on, flat; the commit and the date are expected to differ."""
+    config = result.config.model_dump(mode="json")
+    model = config.pop("model")
+    config.pop("evaluation")
+    for name in (
+        "implementations", "devices", "batch_sizes", "processes", "rounds", "baseline", "threads",
+        "time_budget", "time_limit",
+    ):  # fmt: skip
+        config.pop(name)  # these choose the rows, which are joined, and how often they are timed
+    machine = result.environment.model_dump(
+        mode="json",
+        exclude={"git_commit", "git_dirty", "rnn_bench", "threads", "precision", "load_average",
+                 "gpu", "interop_threads", "caches", "memory_bytes", "cpu", "cores"},
+    )  # fmt: skip
+    settings: dict[str, Any] = machine | model | config
+    return settings
+
+
+def _saved_key(benchmark: saved.SavedBenchmark) -> Key:
+    """Our own benchmarks say what they are; of others the name is all there is."""
+    info = benchmark.extra_info
+    names = ("implementation", "device", "dtype", "task", "workload")
+    size, model = info.get("batch_size"), info.get("model")
+    ours = all(isinstance(info.get(name), str) for name in names)
+    if ours and isinstance(size, int) and isinstance(model, dict):
+        return Key(
+            **{name: info[name] for name in names}, batch_size=size, model=_model_name(model)
+        )
+    return Key(benchmark.fullname, "", "", "", "")
+
+
+def _saved_work(benchmark: saved.SavedBenchmark) -> int | None:
+    work = 1
+    for name in ("steps", "batch_size"):
+        size = benchmark.extra_info.get(name)
+        if type(size) is not int or not 1 <= size <= 10**12:
+            return None  # anybody's file: it can say anything
+        work *= size
+    return work

@@ -1,0 +1,297 @@
+"""What a result file holds: one definition gives validation, errors that name the field, a schema.
+
+Times are seconds of one call, sizes bytes; rates count sequence-steps, T x B over a call's seconds.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from bench.config import RunConfig, StrictModel
+from impls import GeneratorConfig
+
+SCHEMA_VERSION = 2
+
+# What comes from somebody else's file must be able to name a file and a row, and nothing else.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,99}$")]
+Positive = Annotated[float, Field(gt=0.0, le=1e30)]
+Natural = Annotated[float, Field(ge=0.0, le=1e300)]
+Count = Annotated[int, Field(ge=1, le=10**12)]
+Index = Annotated[int, Field(ge=0, le=10**12)]
+
+Status = Literal["pending", "ok", "unsupported", "failed"]
+
+
+class Gpu(StrictModel):
+    """One GPU as its driver describes it at the start of a run; None is what it does not tell."""
+
+    name: str
+    driver: str | None = None
+    memory_bytes: int | None = None
+    sm_clock_hertz: int | None = None
+    max_sm_clock_hertz: int | None = None
+    memory_clock_hertz: int | None = None
+    power_watts: Natural | None = None
+    power_limit_watts: Natural | None = None
+    throttle_reasons: tuple[str, ...] = ()
+
+
+class Environment(StrictModel):
+    """The machine and its software: no host name, no user name, no path.
+
+    ``caches`` maps L1d, L2, L3 to bytes; ``load_average`` is that of the last minute, at the start.
+    None is what this system does not tell.
+    """
+
+    rnn_bench: str
+    python: str
+    torch: str
+    numpy: str
+    cuda: str | None
+    cudnn: str | None
+    os: str
+    cpu: str
+    cores: Count
+    physical_cores: Count | None = None
+    caches: dict[str, Count] = Field(default_factory=dict)
+    governor: str | None = None
+    load_average: Natural | None = None
+    memory_bytes: int
+    gpu: tuple[Gpu, ...]
+    threads: Count
+    interop_threads: Count | None = None
+    git_commit: str | None
+    git_dirty: bool | None
+    precision: dict[str, str]
+
+
+class Parity(StrictModel):
+    """Agreement with the float64 reference; an error is None where it was not a number."""
+
+    output_error: Natural | None
+    gradient_error: Natural | None
+    tolerance: Positive
+    passed: bool
+    reason: str | None = None
+
+
+class Training(StrictModel):
+    """One training; ``loss`` holds one value an iteration."""
+
+    recipe: str
+    seed: int
+    iterations: Count
+    seconds: Natural
+    loss: tuple[Natural, ...] = Field(min_length=1)
+
+
+class ErrorSummary(StrictModel):
+    """Squared errors after the warm-up, over the sequences of the test set.
+
+    ``mse_per_step`` is the mean over the sequences at each step after the warm-up.
+    """
+
+    mse_mean: Natural
+    mse_median: Natural
+    mse_p95: Natural
+    mse_best: Natural
+    mse_worst: Natural
+    best_index: Index
+    worst_index: Index
+    mse_per_step: tuple[Natural, ...] = Field(min_length=1)
+
+
+class Trajectory(StrictModel):
+    """One sequence of the test set: its true targets and what was predicted for them."""
+
+    target: tuple[float, ...] = Field(min_length=1)
+    prediction: tuple[float, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _same_length(self) -> Self:
+        if len(self.target) != len(self.prediction):
+            raise ValueError("target and prediction must have as many steps")
+        return self
+
+
+class Accuracy(ErrorSummary):
+    """A trained implementation's errors, each sequence's own, and the two that stand out."""
+
+    mse_per_sequence: tuple[Natural, ...] = Field(min_length=1)
+    best: Trajectory
+    worst: Trajectory
+
+
+class Baselines(StrictModel):
+    """What trivial predictors get on the same test set."""
+
+    zero: ErrorSummary
+    repeat: ErrorSummary
+    recurrence: ErrorSummary
+
+    @model_validator(mode="after")
+    def _same_length(self) -> Self:
+        summaries = (self.zero, self.repeat, self.recurrence)
+        if len({len(summary.mse_per_step) for summary in summaries}) > 1:
+            raise ValueError("mse_per_step must have as many steps in every baseline")
+        return self
+
+
+Flag = Literal["outlier", "throttled"]
+
+
+class Sample(StrictModel):
+    """One timed block: seconds of one call, the mean over the calls of the block.
+
+    ``process`` and ``round`` say when it was taken. Flagged samples count like all others:
+    ``outlier`` lies beyond the fences, ``throttled`` was taken while the clock was held back.
+    """
+
+    process: Index
+    round: Index
+    seconds: Positive
+    flags: tuple[Flag, ...] = ()
+
+
+class WarmUp(StrictModel):
+    """What one process did before it sampled; ``agreed``: its last two windows did."""
+
+    process: Index
+    first_call_seconds: Natural
+    seconds: Natural
+    windows: Count
+    agreed: bool
+    calls_per_sample: Count
+
+
+class Estimate(StrictModel):
+    """The mean over processes and its 95 % interval, which one process alone does not give."""
+
+    estimate: Positive
+    low: Positive | None
+    high: Positive | None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.low is None or self.high is None:
+            if self.low is not self.high:
+                raise ValueError("low and high must both be numbers, or both null")
+        elif not self.low <= self.estimate <= self.high:
+            raise ValueError("low, estimate and high must not fall")
+        return self
+
+
+Bound = Literal["arithmetic", "memory", "latency"]
+
+
+class Limit(StrictModel):
+    """The least seconds that one call's work takes on this machine, and what bounds it."""
+
+    seconds: Positive
+    bound: Bound
+
+
+class Throughput(StrictModel):
+    """One workload at one batch size. Rates count sequence-steps: T x B over a call's seconds.
+
+    ``noise`` is the standard deviation between processes, as a fraction; ``first_call_seconds``
+    the median of the processes' first calls.
+    """
+
+    workload: Name
+    batch_size: Count
+    steps: Count
+    first_call_seconds: Natural
+    warm_ups: tuple[WarmUp, ...]
+    samples: tuple[Sample, ...] = Field(min_length=1)
+    steps_per_second: Estimate
+    noise: Natural | None
+    output_error: Natural | None
+    limit: Limit | None
+    peak_memory_bytes: int | None
+    joules_per_call: Natural | None
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What tells the rows of one case apart."""
+        return self.workload, self.batch_size
+
+
+class Case(StrictModel):
+    """One implementation on one device, with everything that was found out about it."""
+
+    implementation: Name
+    device: Name
+    dtype: Name
+    model: GeneratorConfig
+    task: Name
+    status: Status
+    reason: str | None = None
+    weights_digest: str | None = None
+    parity: Parity | None = None
+    training: Training | None = None
+    accuracy: Accuracy | None = None
+    throughput: tuple[Throughput, ...] = ()
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells the cases of one run apart."""
+        return self.implementation, self.device
+
+
+class Control(StrictModel):
+    """The A/A arm: the baseline once more on one device, timed as if it were another."""
+
+    implementation: Name
+    device: Name
+    throughput: tuple[Throughput, ...] = ()
+
+
+class Canary(StrictModel):
+    """Plain matrix products on one device, timed in every round: the machine's own pace."""
+
+    device: Name
+    samples: tuple[Sample, ...] = Field(min_length=1)
+
+
+class Ceilings(StrictModel):
+    """The most that one device did in this run: the best of every process.
+
+    ``step_seconds`` is one dependent addition, which every step of a recurrence needs at least;
+    None where it was not measured.
+    """
+
+    device: Name
+    flops_per_second: Positive
+    bytes_per_second: Positive
+    cached_bytes_per_second: Positive
+    step_seconds: Positive | None
+
+
+class Process(StrictModel):
+    """One fresh process of the timing; ``complete`` when no case ended it and no one cut it short.
+
+    ``busy_seconds`` of its ``seconds`` were spent inside timed and warm-up calls.
+    """
+
+    index: Index
+    created_at: str
+    rounds: Index
+    complete: bool
+    seconds: Natural
+    busy_seconds: Natural
+
+
+class Result(StrictModel):
+    """A whole result file."""
+
+    schema_version: Literal[2] = 2
+    created_at: str
+    config: RunConfig
+    environment: Environment
+    cases: tuple[Case, ...]
+    controls: tuple[Control, ...] = ()
+    canaries: tuple[Canary, ...] = ()
+    ceilings: tuple[Ceilings, ...] = ()
+    processes: tuple[Process, ...] = ()
+    baselines: Baselines | None = None

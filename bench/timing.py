@@ -1,0 +1,284 @@
+"""The timing of a run: fresh processes, rounds of turns, and what becomes of their samples.
+
+Every process warms every arm up, measures the machine's ceilings, and lets all arms take their
+turns, round after round. An implementation that takes its process down, or hangs it, ends there;
+the others start over in a fresh process, and what the lost one had sampled stays, as a process of
+its own with fewer rounds.
+"""
+
+import contextlib
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Any, Protocol
+
+from bench.arms import Arms
+from bench.clock import Stopwatch, now
+from bench.config import RunConfig
+from bench.errors import BenchError
+from bench.messages import CANARY, Arm, Block, Prepared
+from bench.remote import CaseError, Worker, WorkerLostError
+from bench.schema import Ceilings, Process
+
+# Processes that may be lost without a case to blame before the run gives up.
+BLAMELESS_LOSSES = 3
+
+
+class Listener(Protocol):
+    """Who is told what happens: the run."""
+
+    def failed(self, arm: Arm, reason: str) -> None:
+        """An arm gives no more times, for ``reason``."""
+
+    def wrong(self, arm: Arm, reason: str) -> None:
+        """What an arm computed while it was timed was wrong: its case keeps no times at all."""
+
+    def advance(self) -> None:
+        """An arm had its turn."""
+
+    def save(self) -> None:
+        """A good moment to write the file: nothing is being timed."""
+
+
+class Timing:
+    """Samples every arm of a run.
+
+    Args:
+        config: processes, rounds, time budget and seed.
+        arms: what to sample, with what is already known of it.
+        start: gives a fresh worker.
+        listener: told what happens.
+        processes: those of an earlier attempt.
+        tolerance: the largest error of timed work.
+        with_ceilings: measure what the machine can do at most, too.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        arms: Arms,
+        start: Callable[[], Worker],
+        listener: Listener,
+        *,
+        processes: Iterable[Process] = (),
+        tolerance: float,
+        with_ceilings: bool = True,
+    ) -> None:
+        self.config, self.arms, self.start = config, arms, start
+        self.listener, self.tolerance = listener, tolerance
+        self.with_ceilings = with_ceilings
+        self.processes = {process.index: process for process in processes}
+        self._losses: Counter[Arm | None] = Counter()
+
+    @property
+    def processes_left(self) -> int:
+        """Complete processes that are still to come."""
+        return self.config.processes - sum(p.complete for p in self.processes.values())
+
+    def execute(self) -> None:
+        """Run processes until enough are complete, or no arm is left.
+
+        Raises:
+            BenchError: workers end and no case is to blame.
+        """
+        while self.processes_left > 0 and self.arms.any_case_open():
+            _OneProcess(self, max(self.processes, default=-1) + 1).execute()
+            self.listener.save()
+
+    def settle(self, loss: WorkerLostError, suspect: Arm | None) -> None:
+        """Find out who ended the worker: some crashes come late, when somebody else is asked.
+
+        Everyone is tried alone in a worker of its own, the one that was asked last first. Whoever
+        ends it there fails, or who was asked last for the second time.
+
+        Raises:
+            BenchError: there is nobody to blame, for the third time.
+        """
+        if suspect and suspect.kind == CANARY:
+            suspect = None
+        if suspect and loss.hung:
+            self._blame(suspect, loss)
+            return
+        cases = [(arm.implementation, arm.device) for arm in self.arms.open() if arm.kind == "case"]
+        if suspect:
+            cases.insert(0, (suspect.implementation, suspect.device))
+        for case in dict.fromkeys(cases):
+            arms = self.arms.of_case(*case)
+            if ending := self._alone(arms):
+                self._blame(suspect if suspect and suspect in arms else arms[0], ending)
+                return
+        self._losses[suspect] += 1
+        if suspect and self._losses[suspect] > 1:
+            self._blame(suspect, loss)
+        elif sum(self._losses.values()) >= BLAMELESS_LOSSES:
+            raise BenchError(f"the worker process keeps ending: {loss}")
+
+    def _blame(self, arm: Arm, ending: WorkerLostError) -> None:
+        self._losses.clear()
+        self.arms.close_case(arm)
+        self.listener.failed(replace(arm, kind="case"), f"timing {describe(arm)}: {ending}")
+
+    def _alone(self, arms: list[Arm]) -> WorkerLostError | None:
+        """How the worker ends that has only these arms to do, or None when it does not."""
+        worker = self.start()
+        try:
+            for arm in arms:
+                with contextlib.suppress(CaseError):
+                    worker.ask("prepare", arm, 0)
+                    for _ in range(self.config.rounds):
+                        worker.ask("sample", arm)
+            worker.ask("rest")
+        except WorkerLostError as loss:
+            return loss
+        finally:
+            worker.close()
+        return None
+
+
+class _OneProcess:
+    """One worker, from its start to its end."""
+
+    def __init__(self, timing: Timing, index: int) -> None:
+        self._timing, self._index = timing, index
+        self._config, self._arms = timing.config, timing.arms
+        self._listener = timing.listener
+        self._watch, self._created_at = Stopwatch(), now()
+        self._busy_seconds, self._rounds = 0.0, 0
+        self._asked: Arm | None = None
+        self._record(complete=False)
+        self._worker = timing.start()
+
+    def execute(self) -> None:
+        loss = None
+        try:
+            self._warm_up()
+            self._measure_ceilings()
+            self._take_turns()
+            self._recheck()
+            self._record(complete=True)
+        except WorkerLostError as error:
+            loss = error
+            self._record(complete=False)
+        finally:
+            self._worker.close()
+        if loss:
+            self._timing.settle(loss, self._asked)
+
+    def _warm_up(self) -> None:
+        for arm in self._arms.open():
+            prepared: Prepared | None = self._ask(arm, "prepare", self._index)
+            if prepared is not None:
+                self._arms.prepared(arm, self._index, prepared)
+                self._busy_seconds += prepared.seconds
+                if self._arms.needs_memory(arm):
+                    self._arms.memory(arm, self._ask(arm, "peak_memory_bytes"))
+            self._listener.advance()
+
+    def _measure_ceilings(self) -> None:
+        for device in self._config.devices if self._timing.with_ceilings else ():
+            found: tuple[Ceilings, float] = self._ask_machine("ceilings", device)
+            self._arms.ceilings(found[0])
+            self._busy_seconds += found[1]
+
+    def _take_turns(self) -> None:
+        budget = self._config.time_budget
+        share = None if budget is None else budget / self._config.processes
+        arms = list(self._arms.open())
+        seed = (self._config.seed, self._index)
+        for round_index, order in enumerate(turns(len(arms), self._config.rounds, seed)):
+            started = self._watch.seconds()
+            for number in order:
+                self._sample(arms[number], round_index)
+            self._rounds = round_index + 1
+            self._record(complete=False)
+            self._listener.save()
+            took = self._watch.seconds() - started
+            if share is not None and self._watch.seconds() + took > share:
+                return
+
+    def _sample(self, arm: Arm, round_index: int) -> None:
+        if self._arms.is_open(arm):
+            block: Block | None = self._ask(arm, "sample")
+            if block is not None:
+                self._arms.sampled(arm, self._index, round_index, block)
+                self._busy_seconds += block.seconds * block.calls
+        self._listener.advance()
+
+    def _recheck(self) -> None:
+        """Hold what each arm computed in its timed calls against the reference."""
+        for arm in list(self._arms.open()):
+            error = self._ask(arm, "recheck")
+            if not self._arms.is_open(arm) or error is None:
+                continue
+            if error <= self._timing.tolerance:
+                self._arms.rechecked(arm, error)
+            else:
+                self._arms.close_case(arm)
+                self._listener.wrong(arm, f"{describe(arm)}: error {error:.1e} of the timed work")
+
+    def _ask(self, arm: Arm, question: str, *arguments: Any) -> Any:
+        """The answer, or None where the arm failed.
+
+        Raises:
+            WorkerLostError: the worker is gone.
+        """
+        self._asked = arm
+        try:
+            return self._worker.ask(question, arm, *arguments)
+        except CaseError as error:
+            self._failed(arm, error)
+            if arm.device != "cpu":
+                self._probe(arm)
+            return None
+
+    def _failed(self, arm: Arm, error: CaseError) -> None:
+        stage = f"timing {describe(arm)}"
+        if error.kind == "wrong":
+            self._arms.close_case(arm)
+            self._listener.wrong(arm, f"{stage}: {error}")
+        else:
+            self._arms.close(arm)
+            self._listener.failed(
+                arm, f"{stage}: {error}" if error.kind == "raised" else str(error)
+            )
+
+    def _probe(self, arm: Arm) -> None:
+        """After some errors a GPU refuses this process everything: then it is lost too."""
+        try:
+            self._worker.ask("probe", arm.device)
+        except (CaseError, WorkerLostError) as error:
+            raise WorkerLostError(f"{arm.device} no longer answers: {error}", hung=True) from None
+
+    def _ask_machine(self, question: str, *arguments: Any) -> Any:
+        self._asked = None
+        try:
+            return self._worker.ask(question, *arguments)
+        except CaseError as error:
+            raise BenchError(f"cannot measure the machine itself: {error}") from None
+
+    def _record(self, *, complete: bool) -> None:
+        self._timing.processes[self._index] = Process(
+            index=self._index,
+            created_at=self._created_at,
+            rounds=self._rounds,
+            complete=complete,
+            seconds=self._watch.seconds(),
+            busy_seconds=self._busy_seconds,
+        )
+
+
+def turns(arms: int, rounds: int, seed: tuple[int, ...]) -> Iterator[list[int]]:
+    """Yield each round's order: every arm once, each round reversing the last.
+
+    A drift of the machine then meets all arms alike.
+    """
+    order = list(range(arms))
+    random.Random(repr(seed)).shuffle(order)  # noqa: S311 - an order of timing, not a secret
+    for round_index in range(rounds):
+        yield order if round_index % 2 == 0 else order[::-1]
+
+
+def describe(arm: Arm) -> str:
+    """The row of an arm, in words."""
+    return f"{arm.workload} at batch {arm.batch_size:,}"

@@ -1,0 +1,226 @@
+"""The worker's side: runs implementations, in a process of its own that they may take down.
+
+A `Session` answers one question at a time. It holds the threads and the precision pinned for as
+long as it lives, and the arms that it has made ready.
+"""
+
+import contextlib
+import secrets
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+import impls
+from bench import cases, ceilings, environment, evaluation, gpu, measure, parity, workloads
+from bench.clock import Stopwatch
+from bench.config import RunConfig
+from bench.errors import WrongWorkError
+from bench.messages import CANARY, Arm, Block, Kind, Prepared
+from bench.recipes import RECIPES
+from bench.resources import ThrottleWatch, peak_memory_bytes
+from bench.schema import Accuracy, Baselines, Case, Ceilings, Environment, Parity, Training
+from bench.training import train
+from impls import Entry
+from impls.generator import Generator
+from tasks import TASKS
+
+REST_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class _Row:
+    """An arm that was made ready; ``frozen`` is what the last call of each block computed."""
+
+    cell: measure.Cell
+    calls: int
+    workload: workloads.Workload | None
+    rng: np.random.Generator
+    frozen: list[workloads.Frozen] = field(default_factory=list)
+
+
+class Session:
+    """One worker's life.
+
+    Args:
+        config: of the run.
+        entries: the implementations of the run, for a registry is not inherited.
+        tick: called now and then while a long question is worked on.
+    """
+
+    def __init__(
+        self, config: RunConfig, entries: Mapping[str, Entry], tick: Callable[[], None]
+    ) -> None:
+        self.config, self.task, self.tick = config, TASKS[config.task], tick
+        impls.REGISTRY.update(entries)
+        self._pins = contextlib.ExitStack()
+        self._pins.enter_context(environment.pinned(config.threads))
+        self._dtype: torch.dtype = getattr(torch, config.dtype)
+        self._rows: dict[Arm, _Row] = {}
+        self._models: dict[tuple[str, str, str], Generator] = {}
+        self._trained: Generator | None = None
+        # From the system, so that no implementation can foresee the data; the same for all arms.
+        self._entropy = secrets.randbits(64)
+
+    def close(self) -> None:
+        """Give the threads and the precision back."""
+        self._pins.close()
+
+    def environment(self) -> Environment:
+        """The machine as it is now."""
+        return environment.describe()
+
+    def plan(self) -> tuple[Case, ...]:
+        """The cases, pending or unsupported."""
+        return cases.plan(self.config)
+
+    def baselines(self) -> Baselines:
+        """What trivial predictors get."""
+        sequences = evaluation.test_set(self.task, self.config.evaluation)
+        return evaluation.baselines(self.task, sequences, self.config.evaluation)
+
+    def parity(self, case: Case) -> Parity:
+        """The gate."""
+        where = cases.target(case)
+        return parity.check(
+            case.implementation,
+            case.model,
+            where.device,
+            where.dtype,
+            self.config.seed,
+            on_trial=self.tick,
+        )
+
+    def weights_digest(self, case: Case) -> str:
+        """The digest of the case's initial weights."""
+        return cases.weights_digest(cases.create(case, self.config.seed))
+
+    def train(self, case: Case) -> Training:
+        """Train a fresh generator, and keep it for `accuracy`; ticks after every iteration."""
+        self._trained = cases.create(case, self.config.seed)
+        return train(
+            self._trained,
+            self.config.recipe,
+            RECIPES[self.config.recipe],
+            self.task,
+            self.config.seed,
+            iterations=self.config.iterations,
+            on_iteration=self.tick,
+        )
+
+    def accuracy(self) -> Accuracy:
+        """Errors of the generator that was trained last."""
+        if self._trained is None:
+            raise RuntimeError("nothing was trained")
+        sequences = evaluation.test_set(self.task, self.config.evaluation)
+        return evaluation.evaluate(self._trained, sequences, self.config.evaluation)
+
+    def prepare(self, arm: Arm, process: int) -> Prepared:
+        """Build an arm and warm it up."""
+        workload, cell = self._built(arm, process)
+        ready = measure.warm_up(cell, self.tick)
+        if workload:
+            workload.provide(ready.calls_per_sample)
+        rng = np.random.default_rng(self._entropy)
+        self._rows[arm] = _Row(cell, ready.calls_per_sample, workload, rng)
+        self._check_settings()
+        return Prepared(
+            steps=workload.steps if workload else 1,
+            forced=tuple(workload.forced.tolist()) if workload else (),
+            first_call_seconds=ready.first_call_seconds,
+            seconds=ready.seconds,
+            windows=ready.windows,
+            agreed=ready.agreed,
+            calls_per_sample=ready.calls_per_sample,
+        )
+
+    def peak_memory_bytes(self, arm: Arm) -> int | None:
+        """Memory of one call."""
+        cell = self._rows[arm].cell
+        return peak_memory_bytes(cell.call, cell.device)
+
+    def sample(self, arm: Arm) -> Block:
+        """Time one block, and copy what its last call computed, as it was just then."""
+        row = self._rows[arm]
+        device = row.cell.device
+        if row.workload:
+            row.workload.refresh(row.rng)
+        watch, before = ThrottleWatch(device), gpu.joules(device)
+        seconds, outcome = measure.block(row.cell, row.calls)
+        if row.workload:
+            row.frozen.append(row.workload.freeze(outcome))
+        self._check_settings()
+        after = gpu.joules(device)
+        used = None if before is None or after is None else (after - before) / row.calls
+        return Block(seconds / row.calls, row.calls, watch.throttled(), used)
+
+    def recheck(self, arm: Arm) -> float | None:
+        """The largest error of what was timed, every block's last call; None where none is."""
+        row = self._rows[arm]
+        if row.workload is None or not row.frozen:
+            return None
+        return row.workload.error(*row.frozen)
+
+    def probe(self, device: str) -> None:
+        """Find out whether the device still answers this process."""
+        torch.ones(1, device=device).add_(1).cpu()
+
+    def rest(self) -> None:
+        """Do nothing for a second: some crashes come late."""
+        threading.Event().wait(REST_SECONDS)
+
+    def ceilings(self, device: str) -> tuple[Ceilings, float]:
+        """What the device can do, and the seconds that it took to find out."""
+        watch = Stopwatch()
+        found = ceilings.measure_ceilings(device, torch.device(device), self._dtype)
+        return found, watch.seconds()
+
+    def _check_settings(self) -> None:
+        """Put back what an implementation has changed for everybody, and tell.
+
+        Raises:
+            WrongWorkError: it has.
+        """
+        if what := environment.changed(self.config.threads):
+            self._pins.close()
+            self._pins.enter_context(environment.pinned(self.config.threads))
+            raise WrongWorkError(what)
+
+    def _built(self, arm: Arm, process: int) -> tuple[workloads.Workload | None, measure.Cell]:
+        device = torch.device(arm.device)
+        if arm.kind == CANARY:
+            return None, ceilings.canary(device)
+        model = self._model(arm, process)
+        workload = workloads.build(arm.workload, model, self.task, arm.batch_size, self.config.seed)
+        return workload, measure.Cell(workload.call, device)
+
+    def _model(self, arm: Arm, process: int) -> Generator:
+        """One generator a case and a control, with other weights in every process."""
+        key = (arm.kind, arm.implementation, arm.device)
+        if key not in self._models:
+            model = impls.create(
+                arm.implementation,
+                self.config.model,
+                device=arm.device,
+                dtype=self._dtype,
+                seed=self.config.seed,
+            )
+            workloads.load_timed_weights(model, timed_seed(self.config.seed, process))
+            self._models[key] = model
+        return self._models[key]
+
+
+def timed_seed(seed: int, process: int) -> int:
+    """The seed of the weights that process ``process`` times: no other part of a run uses it."""
+    return int(np.random.SeedSequence((seed, 5, process)).generate_state(1)[0])
+
+
+def failure(error: BaseException) -> tuple[Kind, str]:
+    """What kind of failure an exception is, and what it says."""
+    if isinstance(error, WrongWorkError):
+        return "wrong", str(error)
+    if type(error).__module__.startswith("bench."):
+        return "told", str(error)
+    return "raised", parity.one_line(error)

@@ -1,0 +1,112 @@
+"""The self-test's arithmetic on machines that do not exist, and one small real one."""
+
+import pytest
+
+from bench import records, selftest, slowed
+from bench.cli import main
+from bench.errors import BenchError
+from bench.progress import Silent
+from bench.remote import Inline
+from tests.bench.synthetic import Machine, self_test
+
+
+@pytest.fixture(scope="module")
+def steady():
+    return selftest.judge(self_test(Machine(1), runs=150, pairs=600, work=1.05))
+
+
+def test_identical_code_is_rarely_called_different(steady):
+    assert steady.false_files.share <= 0.05
+    assert steady.false_arms.share <= 0.05
+    assert steady.false_files.of == 600
+    assert steady.false_arms.of == 300
+
+
+def test_five_percent_more_work_is_nearly_always_called_slower(steady):
+    assert steady.power_arms.share >= 0.9
+
+
+def test_the_interval_holds_the_true_ratio_as_often_as_it_says(steady):
+    assert 0.9 <= steady.coverage_arms.share <= 0.99
+
+
+def test_a_drifting_machine_is_not_code_that_changed():
+    """Between two files the machine moved by several percent; the canary moved with it."""
+    rates = selftest.judge(self_test(Machine(2, drift=0.05), runs=100, pairs=400, work=1.05))
+    assert rates.false_files.share <= 0.05
+    assert rates.power_arms.share >= 0.9
+
+
+def test_a_noisy_machine_makes_the_harness_silent_not_wrong():
+    loud = selftest.judge(self_test(Machine(3, process=0.05), runs=100, pairs=400, work=1.05))
+    assert loud.false_files.share <= 0.05
+    assert loud.false_arms.share <= 0.05
+    assert loud.power_arms.share < 0.5
+
+
+def test_the_test_itself_can_fail(monkeypatch):
+    """Statistics that take every sample for independent call identical code different."""
+    from bench import statistics
+
+    honest = statistics._quantile
+    monkeypatch.setattr(statistics, "_quantile", lambda *args: 0.2 * honest(*args))
+    rates = selftest.judge(self_test(Machine(1, process=0.02), 100, 400, 1.05))
+    assert rates.false_files.share > 0.05
+    assert rates.coverage_arms.share < 0.9
+
+
+def test_the_slowed_cell_does_a_twentieth_more_of_each_kind_of_step():
+    forced = [t < 100 for t in range(999)]
+    assert slowed.repeated(forced) == (50, 45)
+    assert slowed.true_ratio(forced) == pytest.approx(1.05, abs=1e-4)
+
+
+def test_a_small_real_one_from_end_to_end(tmp_path, capsys, monkeypatch):
+    quick = selftest.PRESETS["quick"]
+    monkeypatch.setattr(selftest, "PRESETS", {"quick": quick, "default": quick})
+    config = selftest.SelfTestConfig(runs=2, pairs=3)
+    outcome = selftest.execute(config, Silent(), start=Inline)
+    assert [run.preset for run in outcome.pool] == ["quick"] * 2 + ["default"] * 2
+    assert [run.slowed is None for run in outcome.pool] == [True, True, False, False]
+    assert all(len(run.plain) == len(run.control) == 3 for run in outcome.pool)
+    # 5 % more work: far off only if something else was measured
+    for run in outcome.pool[2:]:
+        apart = sum(run.slowed[p] - run.plain[p] for p in run.plain) / 3
+        assert -0.3 < apart < 0.5
+    path = tmp_path / "selftest.json"
+    records.save(outcome, path)
+    assert selftest.load(path) == outcome
+    with pytest.raises(SystemExit) as end:
+        main(["selftest", "--show", str(path)])
+    assert end.value.code == 0
+    printed = capsys.readouterr().out
+    assert "of 3" in printed
+    assert "identical code" in printed
+
+
+def test_bad_options_are_one_line(capsys):
+    for options, message in {
+        ("--runs", "1"): "--runs: Input should be greater than or equal to 2, got 1",
+        ("--pairs", "0"): "--pairs: Input should be greater than",
+        ("--threads", "0"): "--threads: Input should be greater than",
+        ("--device", "tpu"): "--device must be",
+    }.items():
+        with pytest.raises(SystemExit) as end:
+            main(["selftest", *options])
+        assert end.value.code == 2
+        assert message in capsys.readouterr().err
+
+
+def test_other_files_are_refused(tmp_path, golden):
+    path = tmp_path / "x.json"
+    path.write_text('{"kind": "selftest"}')
+    with pytest.raises(BenchError, match="field created_at: Field required"):
+        selftest.load(path)
+    with pytest.raises(BenchError, match="is not a file of the self-test"):
+        selftest.load(golden)
+
+
+def test_the_half_widths_are_those_of_the_intervals(steady):
+    """Ten values of 0.5 % luck and 1 % noise: a percent or so."""
+    assert 0.005 < steady.half_arms < 0.02
+    assert 0.005 < steady.half_files < 0.02

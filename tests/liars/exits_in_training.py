@@ -1,0 +1,12 @@
+"""Ends the process in a training of the real size."""
+
+import os
+
+from impls.manual_cell import ManualCell
+
+
+class Liar(ManualCell):
+    def rollout(self, inputs, forced, h0):
+        if self.training and inputs.shape[1] == 32:
+            os._exit(7)
+        return super().rollout(inputs, forced, h0)
