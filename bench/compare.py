@@ -240,8 +240,8 @@ def _accuracy_change(key: Key, base: Observed, new: Observed, confidence: float)
         unequal = f"sequences: {len(old.per_sequence)} -> {len(fresh.per_sequence)}"
     if unequal:
         return AccuracyChange(**names, verdict="not comparable", reason=unequal)
-    paired = np.subtract(fresh.per_sequence, old.per_sequence).tolist()
-    effect = statistics.mean(paired, confidence)
+    paired = np.subtract(fresh.per_sequence, old.per_sequence)
+    effect = statistics.mean(paired.tolist(), confidence)
     floor = max(statistics.SMALLEST_MARGIN, base.error_floor, new.error_floor)
     margin = math.expm1(min(floor, 50.0)) * (names["base"] or 0.0)
     words: Mapping[str, ErrorVerdict] = {"slower": "worse", "faster": "better", "same": "same"}

@@ -85,7 +85,10 @@ def load(path: Path) -> Observed:
     Raises:
         BenchError: it is neither; see `bench.records.load`.
     """
-    text, head = records.read_json(path)
+    text = records.read(path)
+    if result := records.quickly(text):
+        return of_result(result, str(path))
+    head = records.from_json(path, text)
     if saved.looks_like(head):
         return of_saved(saved.parse(path, text), str(path))
     return of_result(records.parse(path, text, head), str(path))

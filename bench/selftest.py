@@ -170,7 +170,8 @@ def load(path: Path) -> SelfTest:
     Raises:
         BenchError: it is none, or damaged.
     """
-    text, head = records.read_json(path)
+    text = records.read(path)
+    head = records.from_json(path, text)
     if not isinstance(head, dict) or head.get("kind") != "selftest":
         raise BenchError(f"{path} is not a file of the self-test: its kind is not selftest")
     try:

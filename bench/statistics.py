@@ -13,6 +13,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Literal
 
 import numpy as np
@@ -50,7 +51,7 @@ def by_process(samples: Iterable[Sample]) -> dict[int, float]:
     found: dict[int, list[float]] = defaultdict(list)
     for sample in samples:
         found[sample.process].append(sample.seconds)
-    return {process: math.log(np.median(seconds)) for process, seconds in sorted(found.items())}
+    return {process: math.log(median(seconds)) for process, seconds in sorted(found.items())}
 
 
 def mean(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
@@ -147,7 +148,8 @@ def smallest_visible(change: Interval, margin: float) -> float | None:
 
 
 def _variance(values: Sequence[float]) -> float:
-    return float(np.var(values, ddof=1))
+    found = np.asarray(values)
+    return float(found.var(ddof=1))
 
 
 @functools.cache

@@ -69,7 +69,7 @@ class Timing:
         self.listener, self.tolerance = listener, tolerance
         self.with_ceilings = with_ceilings
         self.processes = {process.index: process for process in processes}
-        self._losses: Counter[Arm | None] = Counter()
+        self._losses: Counter[tuple[str, str] | None] = Counter()
 
     @property
     def processes_left(self) -> int:
@@ -104,12 +104,12 @@ class Timing:
         if suspect:
             cases.insert(0, (suspect.implementation, suspect.device))
         for case in dict.fromkeys(cases):
-            arms = self.arms.of_case(*case)
-            if ending := self._alone(arms):
-                self._blame(suspect if suspect and suspect in arms else arms[0], ending)
+            if found := self._alone(self.arms.of_case(*case)):
+                self._blame(*found)
                 return
-        self._losses[suspect] += 1
-        if suspect and self._losses[suspect] > 1:
+        key = (suspect.implementation, suspect.device) if suspect else None
+        self._losses[key] += 1
+        if suspect and self._losses[key] > 1:
             self._blame(suspect, loss)
         elif sum(self._losses.values()) >= BLAMELESS_LOSSES:
             raise BenchError(f"the worker process keeps ending: {loss}")
@@ -119,18 +119,18 @@ class Timing:
         self.arms.close_case(arm)
         self.listener.failed(replace(arm, kind="case"), f"timing {describe(arm)}: {ending}")
 
-    def _alone(self, arms: list[Arm]) -> WorkerLostError | None:
-        """How the worker ends that has only these arms to do, or None when it does not."""
-        worker = self.start()
+    def _alone(self, arms: list[Arm]) -> tuple[Arm, WorkerLostError] | None:
+        """At which arm, and how, the worker ends that has only these to do; None if it does not."""
+        worker, last = self.start(), arms[0]
         try:
-            for arm in arms:
+            for last in arms:
                 with contextlib.suppress(CaseError):
-                    worker.ask("prepare", arm, 0)
+                    worker.ask("prepare", last, 0)
                     for _ in range(self.config.rounds):
-                        worker.ask("sample", arm)
+                        worker.ask("sample", last)
             worker.ask("rest")
         except WorkerLostError as loss:
-            return loss
+            return last, loss
         finally:
             worker.close()
         return None

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import BenchError
-from bench.records import read_json
+from bench.records import from_json, read
 from bench.saved import looks_like, parse
 
 PATH = Path("saved.json")
@@ -104,7 +104,8 @@ def test_a_file_that_pytest_benchmark_saves_here(keep_data, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stdout
     [path] = tmp_path.glob("store/*/*_it.json")
-    text, head = read_json(path)
+    text = read(path)
+    head = from_json(path, text)
     assert looks_like(head)
     file = parse(path, text)
     assert (file.cpu, file.cores) == ("That CPU", 3)

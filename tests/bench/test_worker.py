@@ -54,6 +54,15 @@ def session():
     session.close()
 
 
+def block_of(session, arm, calls):
+    """Make an arm ready for blocks of so many calls; its row."""
+    session.prepare(arm, 0)
+    row = session._rows[arm]
+    row.calls = calls
+    row.workload.provide(calls)
+    return row
+
+
 # A session's life.
 
 
@@ -170,16 +179,14 @@ def test_a_canary_has_no_steps_and_nothing_to_recheck(session):
 
 
 def test_a_block_is_seconds_of_one_call(session, monkeypatch):
-    session.prepare(ARM, 0)
-    session._rows[ARM].calls = 4
+    block_of(session, ARM, 4)
     monkeypatch.setattr(measure, "block", lambda cell, calls: (calls * 0.5, cell.call()))
     found = session.sample(ARM)
     assert (found.seconds, found.calls) == (0.5, 4)
 
 
 def test_energy_is_what_one_call_used(session, monkeypatch):
-    session.prepare(ARM, 0)
-    session._rows[ARM].calls = 4
+    block_of(session, ARM, 4)
     meter = iter([100.0, 102.0])
     monkeypatch.setattr(gpu, "joules", lambda _: next(meter))
     assert session.sample(ARM).joules_per_call == pytest.approx(0.5)
@@ -209,11 +216,8 @@ def test_a_clock_that_was_held_back_is_told(held_back, session, monkeypatch):
 
 def test_every_block_finds_the_data_changed_in_the_same_memory(session):
     """Or an answer that was kept from the block before would still be right."""
-    session.prepare(ARM, 0)
-    session._rows[ARM].calls = 2  # so that every block ends on the same memory
     seen = []
-    row = session._rows[ARM]
-    row.workload.model.register_forward_pre_hook(
+    block_of(session, ARM, 2).workload.model.register_forward_pre_hook(
         lambda _, arguments: seen.append((arguments[0].data_ptr(), arguments[0].clone()))
     )
     for _ in range(2):
@@ -226,20 +230,17 @@ def test_every_block_finds_the_data_changed_in_the_same_memory(session):
 
 def test_a_block_of_one_call_does_not_find_the_same_data_always(session):
     """Or whoever keeps the last answer is right in every block of a long call."""
-    session.prepare(ARM, 0)
-    session._rows[ARM].calls = 1
     seen = []
-    session._rows[ARM].workload.model.register_forward_pre_hook(
+    block_of(session, ARM, 1).workload.model.register_forward_pre_hook(
         lambda _, arguments: seen.append(arguments[0].clone())
     )
     for _ in range(4):
         session.sample(ARM)
-    assert not all(torch.equal(inputs, seen[0]) for inputs in seen)
+    assert not any(torch.equal(inputs, seen[0]) for inputs in seen[1:])
 
 
 def test_an_answer_kept_for_the_memory_that_it_was_made_of_is_wrong(session):
-    session.prepare(ARM, 0)
-    model, kept = session._rows[ARM].workload.model, {}
+    model, kept = block_of(session, ARM, 2).workload.model, {}
     honest = model.forward
 
     def forward(inputs, forced, h0=None):
@@ -248,7 +249,6 @@ def test_an_answer_kept_for_the_memory_that_it_was_made_of_is_wrong(session):
         return kept[inputs.data_ptr()]
 
     model.forward = forward
-    session._rows[ARM].calls = 2
     session.sample(ARM)
     assert session.recheck(ARM) < 1e-5
     session.sample(ARM)
