@@ -10,7 +10,7 @@ from typing import ClassVar
 import pytest
 import torch
 
-from bench import ceilings, measure, parity, records, runner, worker, workloads
+from bench import ceilings, environment, measure, parity, records, runner, worker, workloads
 from bench.config import EvaluationConfig, RunConfig
 from bench.errors import BenchError
 from bench.remote import CaseError, Inline, WorkerLostError
@@ -35,6 +35,8 @@ def fast():
     """Less of everything that takes time: points, windows, products, waiting for a disk."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(records.os, "fsync", lambda _: None)
+        # Somebody may commit meanwhile; and git is slow.
+        monkeypatch.setattr(environment, "_git", lambda: ("c0ffee", False))
         monkeypatch.setattr(parity, "SHAPES", ((1, 3), (23, 5)))
         monkeypatch.setattr(worker, "peak_memory_bytes", lambda *_: 4096)
         monkeypatch.setattr(workloads, "LONG_POINTS", 103)
@@ -682,8 +684,8 @@ def test_a_finished_run_has_nothing_left_to_do(whole, tmp_path, asked):
     ],
 )  # fmt: skip
 def test_a_run_does_not_go_on_elsewhere(field, value, whole, tmp_path):
-    environment = whole[0].environment.model_copy(update={field: value})
-    earlier = whole[0].model_copy(update={"environment": environment})
+    elsewhere = whole[0].environment.model_copy(update={field: value})
+    earlier = whole[0].model_copy(update={"environment": elsewhere})
     path = tmp_path / "r.json"
     with pytest.raises(BenchError, match=rf"cannot go on: the file was made with {field} "):
         execute(SMALL, path, earlier=earlier)
@@ -693,15 +695,15 @@ def test_a_run_does_not_go_on_elsewhere(field, value, whole, tmp_path):
 def test_a_run_does_not_go_on_with_another_gpu(whole, tmp_path):
     from bench.schema import Gpu
 
-    environment = whole[0].environment.model_copy(update={"gpu": (Gpu(name="NVIDIA T4"),)})
-    earlier = whole[0].model_copy(update={"environment": environment})
+    elsewhere = whole[0].environment.model_copy(update={"gpu": (Gpu(name="NVIDIA T4"),)})
+    earlier = whole[0].model_copy(update={"environment": elsewhere})
     with pytest.raises(BenchError, match="cannot go on: the file was made with other GPUs"):
         execute(SMALL, tmp_path / "r.json", earlier=earlier)
 
 
 def test_what_passes_does_not_keep_a_run_from_going_on(whole, tmp_path):
-    environment = whole[0].environment.model_copy(update={"load_average": 99.0})
-    earlier = whole[0].model_copy(update={"environment": environment})
+    elsewhere = whole[0].environment.model_copy(update={"load_average": 99.0})
+    earlier = whole[0].model_copy(update={"environment": elsewhere})
     assert execute(SMALL, tmp_path / "r.json", earlier=earlier).environment.load_average == 99.0
 
 
