@@ -11,7 +11,7 @@ import torch
 from bench.measure import Cell, block
 from bench.schema import Ceilings
 
-CANARY_SIZE = 256
+CANARY_SIZE, CANARY_PRODUCTS = 128, 500
 # A product that stays in a core's cache, and one that does not: whichever is faster.
 PRODUCT_SIZES = (256, 2048)
 LARGE_COPY_BYTES, CACHED_COPY_BYTES = 1 << 27, 1 << 20
@@ -20,13 +20,20 @@ REPEATS = 3
 
 
 def canary(device: torch.device) -> Cell:
-    """A product of two 256 x 256 matrices in float32, after a fixed seed."""
+    """Products of a row of 128 numbers with a 128 x 128 matrix in float32, after a fixed seed.
+
+    Small ones, one after the other: what disturbs a machine disturbs them most.
+    """
     generator = torch.Generator().manual_seed(0)
-    left, right = (
-        torch.randn(CANARY_SIZE, CANARY_SIZE, generator=generator).to(device) for _ in range(2)
-    )
-    out = torch.empty_like(left)
-    return Cell(lambda: torch.mm(left, right, out=out), device)
+    matrix = torch.randn(CANARY_SIZE, CANARY_SIZE, generator=generator).to(device)
+    row, out = matrix[:1].clone(), torch.empty_like(matrix[:1])
+
+    def call() -> torch.Tensor:
+        for _ in range(CANARY_PRODUCTS):
+            torch.mm(row, matrix, out=out)
+        return out
+
+    return Cell(call, device)
 
 
 def measure_ceilings(name: str, device: torch.device, dtype: torch.dtype) -> Ceilings:
@@ -51,6 +58,7 @@ def measure_ceilings(name: str, device: torch.device, dtype: torch.dtype) -> Cei
 def _fastest(call: Callable[[], object], device: torch.device) -> float:
     """Seconds of the fastest call; several a block, so that the clock does not matter."""
     cell = Cell(call, device)
+    block(cell, 1)  # a library may have to start first
     seconds, _ = block(cell, 1)
     calls = max(1, min(1000, round(0.005 / max(seconds, 1e-9))))
     return min(block(cell, calls)[0] / calls for _ in range(REPEATS))

@@ -27,8 +27,8 @@ DEFAULT_BATCH_SIZES: dict[WorkloadName, tuple[int, ...]] = {
     "sequence": (1, 32),
 }
 DEFAULT_WORKLOADS: tuple[WorkloadName, ...] = ("generate", "train_step")
-PositiveInt = Annotated[int, Field(ge=1)]
-NaturalInt = Annotated[int, Field(ge=0)]
+PositiveInt = Annotated[int, Field(ge=1, le=10**12)]
+NaturalInt = Annotated[int, Field(ge=0, le=10**12)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,6 +131,8 @@ def changed(threads: int) -> str | None:
 
     if torch.get_num_threads() != threads:
         return f"set the number of threads to {torch.get_num_threads()}"
+    if not torch.tensor(1e-40).mul(0.5).item():
+        return "switched denormal numbers off"
     for flag in _PRECISION_FLAGS:
         if (precision := _backend(flag).fp32_precision) != "ieee":
             return f"set the precision of {flag} to {precision}"

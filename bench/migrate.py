@@ -10,9 +10,10 @@ def from_schema_1(data: dict[str, Any]) -> dict[str, Any]:
 
     Whatever is not as schema 1 has it is left for the validation to name.
     """
-    config, environment = _part(data, "config"), _part(data, "environment")
-    config.setdefault("processes", 1)
-    if isinstance(environment.get("gpu"), list):
+    config, environment = data.get("config"), data.get("environment")
+    if isinstance(config, dict):
+        config.setdefault("processes", 1)
+    if isinstance(environment, dict) and isinstance(environment.get("gpu"), list):
         environment["gpu"] = [{"name": name} for name in environment["gpu"]]
     cases = data.get("cases")
     for case in cases if isinstance(cases, list) else []:
@@ -20,11 +21,11 @@ def from_schema_1(data: dict[str, Any]) -> dict[str, Any]:
         for row in rows if isinstance(rows, list) else []:
             if isinstance(row, dict):
                 _row_from_1(row)
-    return data | {"schema_version": SCHEMA_VERSION, "config": config, "environment": environment}
+    return data | {"schema_version": SCHEMA_VERSION}
 
 
 def _row_from_1(row: dict[str, Any]) -> None:
-    rate = _part(row, "steps_per_second")
+    rate = row.get("steps_per_second")
     warm_up = {
         "process": 0,
         "first_call_seconds": row.get("first_call_seconds"),
@@ -35,13 +36,8 @@ def _row_from_1(row: dict[str, Any]) -> None:
     }
     row.update(
         warm_ups=[warm_up],
-        steps_per_second=rate | {"low": None, "high": None},
+        steps_per_second=rate | {"low": None, "high": None} if isinstance(rate, dict) else rate,
         noise=None,
         limit=None,
         joules_per_call=None,
     )
-
-
-def _part(data: dict[str, Any], name: str) -> dict[str, Any]:
-    found = data.get(name)
-    return found if isinstance(found, dict) else {}

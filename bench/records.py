@@ -52,13 +52,15 @@ def parse(path: Path, text: str, head: Any) -> Result:
     if not isinstance(head, dict) or "schema_version" not in head:
         raise BenchError(f"{path} is not a result file: it has no schema_version")
     version = head["schema_version"]
-    if type(version) is int and version > SCHEMA_VERSION:
+    if type(version) is not int:
+        raise BenchError(f"{path}: field schema_version: must be a whole number, got {version!r}")
+    if version > SCHEMA_VERSION:
         raise BenchError(
             f"{path} has schema version {version}, newer than the {SCHEMA_VERSION} that this "
             "rnn-bench reads; upgrade rnn-bench"
         )
     try:
-        if type(version) is int and version == 1:
+        if version == 1:
             text = json.dumps(from_schema_1(head))
         return Result.model_validate_json(text)
     except ValidationError as error:

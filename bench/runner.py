@@ -75,7 +75,7 @@ class Run:
             self.result = earlier or self._begun()
             self._cases = {case.key: case for case in self.result.cases}
             if earlier:
-                check_same_place(earlier.environment, self._ask("environment"))
+                check_same_place(earlier.environment, self._ask_itself("environment"))
             self.save()
         except BaseException:
             self._close_worker()
@@ -138,8 +138,8 @@ class Run:
         return Result(
             created_at=now(),
             config=self.config,
-            environment=self._ask("environment"),
-            cases=self._ask("plan"),
+            environment=self._ask_itself("environment"),
+            cases=self._ask_itself("plan"),
         )
 
     def _check_parity(self) -> None:
@@ -148,15 +148,15 @@ class Run:
         for case in pending:
             with self._guarded(case.key, "parity"):
                 outcome = self._ask("parity", case)
-                self._update(case.key, parity=outcome)
-                if not outcome.passed:
+                if not outcome.passed:  # first of all: a Ctrl-C must not leave it open
                     self._fail(case.key, outcome.reason or "parity failed")
+                self._update(case.key, parity=outcome)
             self.save()
             self.progress.advance()
 
     def _train_and_evaluate(self) -> None:
         if self.result.baselines is None:
-            baselines: Baselines = self._ask("baselines")
+            baselines: Baselines = self._ask_itself("baselines")
             self.result = self.result.model_copy(update={"baselines": baselines})
         iterations = self.config.iterations or RECIPES[self.config.recipe].iterations
         for case in self._open_cases():
@@ -236,6 +236,17 @@ class Run:
         if self._worker is None:
             self._worker = self._new_worker()
         return self._worker.ask(question, *arguments, on_tick=on_tick)
+
+    def _ask_itself(self, question: str) -> Any:
+        """What no case is to blame for when it fails.
+
+        Raises:
+            BenchError: it fails.
+        """
+        try:
+            return self._ask(question)
+        except (CaseError, WorkerLostError) as error:
+            raise BenchError(f"the worker cannot tell its {question}: {error}") from None
 
     def _new_worker(self) -> Worker:
         return self._start(self.config, self._entries)

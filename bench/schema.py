@@ -18,6 +18,7 @@ Positive = Annotated[float, Field(gt=0.0, le=1e30)]
 Natural = Annotated[float, Field(ge=0.0, le=1e300)]
 Count = Annotated[int, Field(ge=1, le=10**12)]
 Index = Annotated[int, Field(ge=0, le=10**12)]
+Size = Annotated[int, Field(ge=0, le=10**18)]
 
 Status = Literal["pending", "ok", "unsupported", "failed"]
 
@@ -27,10 +28,10 @@ class Gpu(StrictModel):
 
     name: str
     driver: str | None = None
-    memory_bytes: int | None = None
-    sm_clock_hertz: int | None = None
-    max_sm_clock_hertz: int | None = None
-    memory_clock_hertz: int | None = None
+    memory_bytes: Size | None = None
+    sm_clock_hertz: Index | None = None
+    max_sm_clock_hertz: Index | None = None
+    memory_clock_hertz: Index | None = None
     power_watts: Natural | None = None
     power_limit_watts: Natural | None = None
     throttle_reasons: tuple[str, ...] = ()
@@ -56,7 +57,7 @@ class Environment(StrictModel):
     caches: dict[str, Count] = Field(default_factory=dict)
     governor: str | None = None
     load_average: Natural | None = None
-    memory_bytes: int
+    memory_bytes: Size
     gpu: tuple[Gpu, ...]
     threads: Count
     interop_threads: Count | None = None
@@ -202,13 +203,13 @@ class Throughput(StrictModel):
     batch_size: Count
     steps: Count
     first_call_seconds: Natural
-    warm_ups: tuple[WarmUp, ...]
+    warm_ups: tuple[WarmUp, ...] = Field(min_length=1)
     samples: tuple[Sample, ...] = Field(min_length=1)
     steps_per_second: Estimate
     noise: Natural | None
     output_error: Natural | None
     limit: Limit | None
-    peak_memory_bytes: int | None
+    peak_memory_bytes: Size | None
     joules_per_call: Natural | None
 
     @property
@@ -295,3 +296,9 @@ class Result(StrictModel):
     ceilings: tuple[Ceilings, ...] = ()
     processes: tuple[Process, ...] = ()
     baselines: Baselines | None = None
+
+    @model_validator(mode="after")
+    def _each_case_once(self) -> Self:
+        if len({case.key for case in self.cases}) < len(self.cases):
+            raise ValueError("cases must not have an implementation twice on one device")
+        return self

@@ -18,7 +18,7 @@ from typing import Annotated, Literal, Protocol
 
 from pydantic import Field, ValidationError
 
-from bench import observed, records, statistics
+from bench import records, statistics
 from bench.arms import Arms
 from bench.clock import Stopwatch, now
 from bench.compare import compare
@@ -55,13 +55,18 @@ Logs = dict[int, float]
 
 
 class PooledRun(StrictModel):
-    """One run: log seconds of one call by process, of each arm and of the canary."""
+    """One run, by process: log seconds of one call, and how far two arms lie apart.
+
+    ``plain``, ``slowed`` and ``canary`` are log seconds; ``control_apart`` and ``slowed_apart`` the
+    median logs, round by round, of that arm over the plain one.
+    """
 
     preset: Literal["quick", "default"]
     plain: Logs = Field(min_length=1)
-    control: Logs = Field(min_length=1)
     canary: Logs = Field(min_length=1)
+    control_apart: Logs = Field(min_length=1)
     slowed: Logs | None = None
+    slowed_apart: Logs | None = None
 
 
 class SelfTest(StrictModel):
@@ -187,22 +192,21 @@ def judge(test: SelfTest) -> Rates:
     rng = random.Random(test.config.seed)  # noqa: S311 - pairs of files, not a secret
     same = [compare_files(*rng.sample(quick, 2)) for _ in range(test.config.pairs)]
     slower = [compare_files(*rng.sample(default, 2), slowed=True) for _ in range(test.config.pairs)]
-    arms = [statistics.paired(run.plain, run.control) for run in test.pool]
-    slowed = [(run, statistics.paired(run.plain, run.slowed)) for run in default if run.slowed]
+    arms = [_interval(run.control_apart) for run in test.pool]
+    slowed = [(run, _interval(run.slowed_apart)) for run in default if run.slowed_apart]
     truth = math.log(test.true_ratio)
     return Rates(
         false_files=_rate(verdict in ("faster", "slower") for verdict, _ in same),
         false_arms=_rate(
             statistics.verdict(change, statistics.SMALLEST_MARGIN) in ("faster", "slower")
             for change in arms
-            if change
         ),
         power_arms=_rate(
-            statistics.verdict(change, _margin(run)) == "slower" for run, change in slowed if change
+            statistics.verdict(change, _margin(run)) == "slower" for run, change in slowed
         ),
         power_files=_rate(verdict == "slower" for verdict, _ in slower),
-        coverage_arms=_rate(change.low <= truth <= change.high for _, change in slowed if change),
-        half_arms=_median(change.half for _, change in slowed if change),
+        coverage_arms=_rate(change.low <= truth <= change.high for _, change in slowed),
+        half_arms=_median(change.half for _, change in slowed),
         half_files=_median(half for _, half in slower),
     )
 
@@ -231,9 +235,12 @@ def _observed(run: PooledRun, logs: Logs) -> Observed:
     )
 
 
+def _interval(logs: Logs) -> statistics.Interval:
+    return statistics.mean(list(logs.values()))
+
+
 def _floor(run: PooledRun) -> float:
-    apart = statistics.paired(run.plain, run.control)
-    return abs(apart.mean) if apart else 0.0
+    return abs(_interval(run.control_apart).mean)
 
 
 def _margin(run: PooledRun) -> float:
@@ -267,15 +274,17 @@ class _Runner:
         config = self._run_config(preset, seed)
         names = [PLAIN] if preset == "quick" else [PLAIN, SLOWED]
         records.save(self._timed(config, names), self._path)
-        found = observed.load(self._path)
-        by_name = {key.implementation: row.logs for key, row in found.rows.items()}
-        [canary] = found.canary.values()
+        found = records.load(self._path)
+        samples = {case.implementation: case.throughput[0].samples for case in found.cases}
+        [control], [canary] = found.controls, found.canaries
+        plain, slowed = samples[PLAIN], samples.get(SLOWED)
         return PooledRun(
             preset=preset,
-            plain=dict(by_name[PLAIN]),
-            control=self._control,
-            canary=dict(canary),
-            slowed=dict(by_name[SLOWED]) if SLOWED in by_name else None,
+            plain=statistics.by_process(plain),
+            canary=statistics.by_process(canary.samples),
+            control_apart=statistics.apart(plain, control.throughput[0].samples),
+            slowed=statistics.by_process(slowed) if slowed else None,
+            slowed_apart=statistics.apart(plain, slowed) if slowed else None,
         )
 
     def _timed(self, config: RunConfig, names: list[str]) -> Result:
@@ -300,8 +309,6 @@ class _Runner:
             with_ceilings=False,
         )
         timing.execute()
-        [control] = arms.controls()
-        self._control = statistics.by_process(control.throughput[0].samples)
         self.forced = arms.forced()
         return Result(
             created_at=now(),

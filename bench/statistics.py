@@ -11,7 +11,7 @@ Natural logs of seconds everywhere; a difference of 0.01 is one percent.
 import functools
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Literal
@@ -25,7 +25,6 @@ SMALLEST_MARGIN = 0.01
 FENCE = 1.5  # Tukey's: quartiles apart, beyond the quartiles
 
 Verdict = Literal["faster", "slower", "same", "cannot tell"]
-ByProcess = Mapping[int, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +83,25 @@ def difference(
     return Interval(centre, _quantile(freedom, confidence) * math.sqrt(total))
 
 
-def paired(base: ByProcess, new: ByProcess, confidence: float = CONFIDENCE) -> Interval | None:
-    """The mean of new - base within each process that has both; None when none has.
+def apart(base: Iterable[Sample], new: Iterable[Sample]) -> dict[int, float]:
+    """Process -> median, over its rounds, of the log of new over base in the same round.
 
-    What the machine does to a whole process meets both, and goes.
+    Two samples of one round were taken within a moment of each other: what the machine did then
+    met both, and goes.
     """
-    shared = [new[process] - base[process] for process in base if process in new]
-    return mean(shared, confidence) if shared else None
+    seconds = {(sample.process, sample.round): sample.seconds for sample in base}
+    found: dict[int, list[float]] = defaultdict(list)
+    for sample in new:
+        other = seconds.get((sample.process, sample.round))
+        if other is not None:
+            found[sample.process].append(math.log(sample.seconds / other))
+    return {process: median(logs) for process, logs in sorted(found.items())}
+
+
+def ratio(base: Iterable[Sample], new: Iterable[Sample]) -> Interval | None:
+    """The log of new over base with its 95 % interval over the processes; None if none has both."""
+    logs = apart(base, new)
+    return mean(list(logs.values())) if logs else None
 
 
 def rate(samples: Sequence[Sample], work: int) -> Estimate:

@@ -180,7 +180,7 @@ def noise_floors(result: Result) -> dict[tuple[str, str, int], float]:
     for control in result.controls:
         for row in control.throughput:
             first = firsts.get((control.device, *row.key))
-            apart = statistics.paired(_logs(first), _logs(row)) if first else None
+            apart = statistics.ratio(first.samples, row.samples) if first else None
             if apart:
                 found[control.device, *row.key] = abs(apart.mean)
     return found
@@ -193,10 +193,6 @@ def timed(result: Result) -> Iterator[tuple[Case, Throughput]]:
             yield case, row
 
 
-def _logs(row: Throughput) -> dict[int, float]:
-    return statistics.by_process(row.samples)
-
-
 def _spread(samples: tuple[Sample, ...]) -> float:
     logs = statistics.by_process(samples).values()
     return math.expm1(min(max(logs) - min(logs), 50.0))
@@ -205,7 +201,7 @@ def _spread(samples: tuple[Sample, ...]) -> float:
 def _throughput_row(case: Case, row: Throughput, baseline: Throughput | None) -> ThroughputRow:
     rate = row.steps_per_second
     seconds = row.steps * row.batch_size / rate.estimate
-    change = statistics.paired(_logs(row), _logs(baseline)) if baseline else None
+    change = statistics.ratio(row.samples, baseline.samples) if baseline else None
     ratio, low, high = _ratio(change, itself=row is baseline)
     return ThroughputRow(
         workload=row.workload,

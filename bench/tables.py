@@ -195,7 +195,7 @@ def _ratio_note(result: Result) -> str:
     if not _has_baseline(result):
         return f" No ratios, for the baseline {baseline} was not timed."
     return (
-        f" ratio: over {baseline} on the same device, process by process, with half of its own "
+        f" ratio: over {baseline} on the same device, round by round, with half of its own "
         "interval; above 1 is faster."
     )
 

@@ -10,6 +10,7 @@ block has data of its own, and `Workload.refresh` changes all of them, in place,
 nobody can foresee: an answer from an earlier call, or from a guess, is a wrong answer.
 """
 
+import functools
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +23,7 @@ from torch.nn import functional as F
 from bench.config import EvaluationConfig
 from bench.errors import WrongWorkError
 from bench.parity import array, closed_loop_error, tensor_error
-from impls import reference
+from impls import GeneratorConfig, reference
 from impls.generator import Generator, initial_weights, with_orthogonal_recurrence
 from tasks import Sequences, Task
 from tasks.forcing import Forced, coin_flips, warm_up
@@ -34,6 +35,7 @@ LOSS_WARM_UP = 20
 CHECKED_SEQUENCES = 8  # sequences do not meet, so a few of a large batch tell for all
 MOST_BYTES = 1 << 26  # of data that calls have for themselves
 FACTORS = (0.9, 1.1)
+MOST_DRAWS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,10 +192,43 @@ def load_timed_weights(model: Generator, seed: int) -> None:
 
     From the initial weights the free run settles within a hundred steps, and whoever skipped the
     rest would be right. Orthogonal recurrences (permutations, with relu, which keeps what is not
-    negative) neither shrink nor grow the state; small biases leave it where it can move.
+    negative) neither shrink nor grow the state; small biases leave it where it can move. Some of
+    these die out all the same, or grow, or are chaos: then others are drawn.
     """
-    relu = model.config.nonlinearity == "relu"
-    weights = initial_weights(model.config, seed)
+    model.load_weights(_timed_weights(model.config, seed))
+
+
+@functools.cache
+def _timed_weights(config: GeneratorConfig, seed: int) -> dict[str, torch.Tensor]:
+    for number in range(MOST_DRAWS):
+        weights = _drawn(config, seed + number)
+        if _keeps_moving(config, weights):
+            break
+    return weights
+
+
+def _keeps_moving(config: GeneratorConfig, weights: dict[str, torch.Tensor]) -> bool:
+    """Whether a free run moves to its end, stays small, and forgives a difference in rounding."""
+    arrays = {name: array(weight) for name, weight in weights.items()}
+    steps, sequences = np.arange(600), np.arange(8)
+    waves = (0.6 + 0.1 * sequences) * np.cos(0.1 * steps[:, None] + sequences)
+    inputs = np.repeat(waves[:, :, None], config.input_size, axis=2)
+    h0 = np.zeros((config.num_layers, len(sequences), config.hidden_size))
+    forced = steps < EvaluationConfig().warm_up
+    found = reference.forward(config, arrays, inputs, forced.tolist(), h0).predictions
+    if not (found[-100:].std(axis=0).min() > 1e-3 and np.abs(found).max() < 10.0):
+        return False
+    read = inputs.copy()
+    read[~forced] = found[np.flatnonzero(~forced) - 1]
+    nudged = reference.forward(
+        config, arrays, read * (1.0 + 1e-6), [True] * len(steps), h0
+    ).predictions
+    return bool(np.abs(nudged - found).max() < 2e-5)
+
+
+def _drawn(config: GeneratorConfig, seed: int) -> dict[str, torch.Tensor]:
+    relu = config.nonlinearity == "relu"
+    weights = initial_weights(config, seed)
     weights = _with_cycles(weights, seed) if relu else with_orthogonal_recurrence(weights, seed)
     for name, weight in weights.items():
         if name.startswith("bias"):
@@ -202,7 +237,7 @@ def load_timed_weights(model: Generator, seed: int) -> None:
             weight.mul_(1.0 if relu else 1.02)  # what tanh takes away
         elif relu and name != "weight_ih_l0":
             weight.mul_(0.25)
-    model.load_weights(weights)
+    return weights
 
 
 def build(name: str, model: Generator, task: Task, batch_size: int, seed: int) -> Workload:

@@ -35,7 +35,13 @@ class Machine:
                     log = base + math.log(factor) + luck[name] + weather + self.hiccup()
                     found = Sample(process=process, round=turn, seconds=math.exp(log))
                     samples[name].append(found)
-        return {name: statistics.by_process(found) for name, found in samples.items()}
+        logs = {name: statistics.by_process(samples[name]) for name in names if name != "control"}
+        apart = {
+            f"{name}_apart": statistics.apart(samples["plain"], samples[name])
+            for name in names
+            if name in ("control", "slowed")
+        }
+        return logs | apart
 
     def hiccup(self):
         late = self.rng.exponential(0.5) if self.rng.random() < 0.05 else 0.0

@@ -120,8 +120,8 @@ def test_the_canary_is_the_same_product_always():
     one = one.clone()
     assert torch.equal(one, second.call())
     generator = torch.Generator().manual_seed(0)
-    left, right = (torch.randn(256, 256, generator=generator).double() for _ in range(2))
-    torch.testing.assert_close(one.double(), left @ right, rtol=1e-4, atol=1e-4)
+    matrix = torch.randn(128, 128, generator=generator).double()
+    torch.testing.assert_close(one.double(), matrix[:1] @ matrix, rtol=1e-4, atol=1e-4)
 
 
 def test_the_canary_sings_on_its_device():

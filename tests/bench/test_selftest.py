@@ -68,7 +68,7 @@ def test_a_small_real_one_from_end_to_end(tmp_path, capsys, monkeypatch):
     outcome = selftest.execute(config, Silent(), start=Inline)
     assert [run.preset for run in outcome.pool] == ["quick"] * 2 + ["default"] * 2
     assert [run.slowed is None for run in outcome.pool] == [True, True, False, False]
-    assert all(len(run.plain) == len(run.control) == 3 for run in outcome.pool)
+    assert all(len(run.plain) == len(run.control_apart) == 3 for run in outcome.pool)
     # 5 % more work: far off only if something else was measured
     for run in outcome.pool[2:]:
         apart = sum(run.slowed[p] - run.plain[p] for p in run.plain) / 3

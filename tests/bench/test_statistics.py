@@ -72,10 +72,18 @@ def test_a_difference_without_any_spread_is_certain():
     assert statistics.difference([1.0], [2.0, 2.0]) == Interval(1.0, None)
 
 
-def test_pairs_are_taken_within_a_process():
-    found = statistics.paired({0: 1.0, 1: 5.0, 7: 3.0}, {1: 5.5, 0: 1.5, 3: 9.0})
-    assert found == Interval(0.5, 0.0)
-    assert statistics.paired({0: 1.0}, {1: 1.0}) is None
+def test_pairs_are_taken_within_a_round():
+    """The machine was twice as slow in some rounds; both arms met that."""
+    base = samples((1.0, 2.0, 1.0), (5.0, 9.0, 7.0))
+    new = samples((1.1, 2.2, 1.1), (5.5, 9.9, 70.0))
+    assert statistics.apart(base, new) == {
+        0: pytest.approx(math.log(1.1)), 1: pytest.approx(math.log(1.1)),
+    }  # fmt: skip
+    found = statistics.ratio(base, new)
+    assert found.mean == pytest.approx(math.log(1.1))
+    assert found.half == pytest.approx(0.0, abs=1e-12)
+    assert statistics.ratio(base, samples((), (), (1.0,))) is None
+    assert statistics.ratio(base, samples((1.1,))).half is None
 
 
 def test_the_spread_between_processes_is_the_noise():
