@@ -233,9 +233,7 @@ def _drawn(config: GeneratorConfig, seed: int) -> dict[str, torch.Tensor]:
     for name, weight in weights.items():
         if name.startswith("bias"):
             weight.mul_(0.05)
-        elif name.startswith("weight_hh"):
-            weight.mul_(1.0 if relu else 1.02)  # what tanh takes away
-        elif relu and name != "weight_ih_l0":
+        elif relu and name != "weight_ih_l0" and not name.startswith("weight_hh"):
             weight.mul_(0.25)
     return weights
 
