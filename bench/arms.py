@@ -143,8 +143,7 @@ class Arms:
         """The cases' arms that took clearly less than their work takes on this machine."""
         for arm in self._of("case"):
             found = self._throughput(arm)
-            seconds = found.steps * found.batch_size / found.steps_per_second.estimate
-            if found.limit and seconds < limits.IMPOSSIBLE * found.limit.seconds:
+            if found.limit and found.seconds < limits.IMPOSSIBLE * found.limit.seconds:
                 yield arm, found
 
     def timed_cases(self) -> Iterator[tuple[str, str]]:

@@ -304,8 +304,7 @@ def export(
     if output is None:
         echo(text)
         return
-    if output.exists() and not overwrite:
-        raise BenchError(f"--output {output} exists; choose another name, or add --overwrite")
+    _keep_what_is_there(output, overwrite=overwrite)
     try:
         records.write(text, output)
     except OSError as error:
@@ -444,9 +443,13 @@ def _output_path(output: Path | None, name: str, *, overwrite: bool) -> Path:
     # A link is followed: it is its target that is to be written, or must not be lost.
     output = output.resolve() if output.is_symlink() else output
     configuration.check_writable(output)
+    _keep_what_is_there(output, overwrite=overwrite)
+    return output
+
+
+def _keep_what_is_there(output: Path, *, overwrite: bool) -> None:
     if output.exists() and not overwrite:
         raise BenchError(f"--output {output} exists; choose another name, or add --overwrite")
-    return output
 
 
 def _show(result: Result, path: Path, *, plots: bool = True) -> None:

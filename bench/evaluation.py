@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 
 from bench.config import LONG_TOLERANCE, EvaluationConfig
 from bench.errors import WrongWorkError
-from bench.parity import array, closed_loop_error
+from bench.parity import array, closed_loop_error, some_sequences
 from bench.schema import Accuracy, Baselines, ErrorSummary, Trajectory
 from impls.generator import Generator
 from tasks import Sequences, Task
 from tasks.forcing import warm_up
 
 Array = NDArray[np.float64]
-CHECKED_SEQUENCES = 8
 
 
 class NotFiniteError(Exception):
@@ -68,7 +67,7 @@ def evaluate(model: Generator, sequences: Sequences, config: EvaluationConfig) -
 
 def _check(model: Generator, inputs: Array, predictions: Array, config: EvaluationConfig) -> None:
     """Hold a few sequences, which nobody can foresee, against the reference on the same weights."""
-    columns = np.random.default_rng().permutation(inputs.shape[1])[:CHECKED_SEQUENCES]
+    columns = some_sequences(inputs.shape[1])
     like = next(model.parameters())
     rounded = array(torch.from_numpy(inputs[:, columns]).to(like.dtype))
     forced = warm_up(len(inputs), config.warm_up)

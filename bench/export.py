@@ -19,13 +19,13 @@ from bench.errors import BenchError
 from bench.records import dumps
 from bench.render import printable
 from bench.schema import Case, Environment, Result, Sample, Throughput
+from bench.statistics import FENCE
 
 # Where the same rows are timed under pytest-benchmark, whose names these must be to line up.
 TIMED_TEST = "tests/test_benchmark.py::test_throughput"
 # Whose files these are: the release of pytest-benchmark, and pyperf's own number of its format.
 PYTEST_BENCHMARK_VERSION = "5.3.1"
 PYPERF_FORMAT = "1.0"
-FENCE = 1.5  # Tukey's: quartiles apart, beyond the quartiles
 
 _DATE: TypeAdapter[AwareDatetime] = TypeAdapter(AwareDatetime)
 

@@ -21,6 +21,7 @@ from impls import GeneratorConfig, reference
 from impls.generator import Generator
 from tasks.forcing import coin_flips, warm_up
 
+CHECKED_SEQUENCES = 8
 # (steps, batch): one step alone, odd sizes, a batch of one, and a length that lets errors grow.
 SHAPES = ((1, 3), (7, 1), (23, 5), (60, 9))
 
@@ -160,7 +161,7 @@ def compare(evaluating: Generator, training: Generator, trial: Trial) -> Errors:
     loss = (trained * tensor(trial.d_predictions)).sum()
     (loss + (trained_h_n * tensor(trial.d_h_n)).sum()).backward()
 
-    weights = {name: array(weight) for name, weight in training.weights().items()}
+    weights = weight_arrays(training)
     config = training.config
     rollout = reference.forward(config, weights, trial.inputs, trial.forced, trial.h0)
     exact = reference.backward(
@@ -198,8 +199,7 @@ def closed_loop_error(
     free = np.flatnonzero(~forced)
     read[free] = predictions[free - 1]
     h0 = np.zeros((config.num_layers, inputs.shape[1], config.hidden_size))
-    weights = {name: array(weight) for name, weight in model.weights().items()}
-    exact = reference.forward(config, weights, read, [True] * len(forced), h0)
+    exact = reference.forward(config, weight_arrays(model), read, [True] * len(forced), h0)
     return tensor_error(predictions, exact.predictions)
 
 
@@ -215,6 +215,16 @@ def array(tensor: Tensor) -> NDArray[np.float64]:
     """A tensor as a float64 array on the CPU."""
     values: NDArray[np.float64] = tensor.detach().cpu().double().numpy()
     return values
+
+
+def weight_arrays(model: Generator) -> dict[str, NDArray[np.float64]]:
+    """The weights as the reference takes them."""
+    return {name: array(weight) for name, weight in model.weights().items()}
+
+
+def some_sequences(batch_size: int) -> NDArray[np.int64]:
+    """A few sequences of a batch, which nobody can foresee: they do not meet, so a few tell all."""
+    return np.random.default_rng().permutation(batch_size)[:CHECKED_SEQUENCES]
 
 
 def one_line(error: BaseException) -> str:

@@ -185,12 +185,11 @@ class Run:
         self.progress.start("timing", max(0, self._timing.processes_left) * turns)
         self._timing.execute()
         for arm, row in self._arms.too_fast():
-            seconds = row.steps * row.batch_size / row.steps_per_second.estimate
             floor = row.limit.seconds if row.limit else 0.0
             self.wrong(
                 arm,
-                f"{describe(arm)}: {seconds:.2g} s a call is less than the {floor:.2g} s that its "
-                "work takes on this machine at least: the work was not done",
+                f"{describe(arm)}: {row.seconds:.2g} s a call is less than the {floor:.2g} s that "
+                "its work takes on this machine at least: the work was not done",
             )
 
     def _collect(self, arms: Arms, timing: Timing) -> None:

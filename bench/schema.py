@@ -217,6 +217,11 @@ class Throughput(StrictModel):
         """What tells the rows of one case apart."""
         return self.workload, self.batch_size
 
+    @property
+    def seconds(self) -> float:
+        """Seconds of one call, by the estimate."""
+        return self.steps * self.batch_size / self.steps_per_second.estimate
+
 
 class Case(StrictModel):
     """One implementation on one device, with everything that was found out about it."""

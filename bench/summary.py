@@ -200,7 +200,6 @@ def _spread(samples: tuple[Sample, ...]) -> float:
 
 def _throughput_row(case: Case, row: Throughput, baseline: Throughput | None) -> ThroughputRow:
     rate = row.steps_per_second
-    seconds = row.steps * row.batch_size / rate.estimate
     change = statistics.ratio(row.samples, baseline.samples) if baseline else None
     ratio, low, high = _ratio(change, itself=row is baseline)
     return ThroughputRow(
@@ -216,7 +215,7 @@ def _throughput_row(case: Case, row: Throughput, baseline: Throughput | None) ->
         ratio_low=low,
         ratio_high=high,
         noise=row.noise,
-        share_of_limit=row.limit.seconds / seconds if row.limit else None,
+        share_of_limit=row.limit.seconds / row.seconds if row.limit else None,
         bound=row.limit.bound if row.limit else None,
         first_call_seconds=row.first_call_seconds,
         pays_back_after=_pays_back_after(row, baseline),
@@ -241,12 +240,12 @@ def _pays_back_after(row: Throughput, baseline: Throughput | None) -> int | None
     """Calls after which a row has cost no more than the baseline, first calls included."""
     if baseline is None or row is baseline:
         return None
-    seconds, other = (r.steps * r.batch_size / r.steps_per_second.estimate for r in (row, baseline))
     behind = row.first_call_seconds - baseline.first_call_seconds
     if behind <= 0.0:
-        return 0 if seconds <= other else None
+        return 0 if row.seconds <= baseline.seconds else None
     # Both have made their first call; each further one wins back the difference.
-    return 1 + math.ceil(behind / (other - seconds)) if seconds < other else None
+    won = baseline.seconds - row.seconds
+    return 1 + math.ceil(behind / won) if won > 0.0 else None
 
 
 def _accuracy_row(

@@ -22,7 +22,13 @@ from torch.nn import functional as F
 
 from bench.config import EvaluationConfig
 from bench.errors import WrongWorkError
-from bench.parity import array, closed_loop_error, tensor_error
+from bench.parity import (
+    array,
+    closed_loop_error,
+    some_sequences,
+    tensor_error,
+    weight_arrays,
+)
 from impls import GeneratorConfig, reference
 from impls.generator import Generator, initial_weights, with_orthogonal_recurrence
 from tasks import Sequences, Task
@@ -32,7 +38,6 @@ Array = NDArray[np.float64]
 
 LONG_POINTS, SHORT_POINTS = 1000, 100
 LOSS_WARM_UP = 20
-CHECKED_SEQUENCES = 8  # sequences do not meet, so a few of a large batch tell for all
 MOST_BYTES = 1 << 26  # of data that calls have for themselves
 FACTORS = (0.9, 1.1)
 MOST_DRAWS = 50
@@ -99,9 +104,8 @@ class Workload(ABC):
 
     def refresh(self, rng: np.random.Generator) -> None:
         """Change the data of every call, in place."""
-        factors = self._tensor(rng.uniform(*FACTORS, (self._sets, 1, 1, 1, 1)))
-        self._factors = factors
-        torch.mul(self._base, factors, out=self._data)
+        self._factors = self._tensor(rng.uniform(*FACTORS, (self._sets, 1, 1, 1, 1)))
+        torch.mul(self._base, self._factors, out=self._data)
 
     def _next(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Inputs and targets that no other call of the block has."""
@@ -141,7 +145,7 @@ class Inference(Workload):
 
     def freeze(self, outcome: torch.Tensor) -> Frozen:
         # Which sequences are looked at is decided after they were computed.
-        columns = np.random.default_rng().permutation(self.batch_size)[:CHECKED_SEQUENCES]
+        columns = some_sequences(self.batch_size)
         predictions = _plain(outcome)[:, columns]
         inputs, targets = array(self._last()[:, :, columns]).copy()
         return Frozen(inputs, targets, {"predictions": predictions})
@@ -285,7 +289,7 @@ def _reference_gradients(
     model: Generator, inputs: Array, targets: Array, forced: Forced
 ) -> dict[str, Array]:
     config = model.config
-    weights = {name: array(weight) for name, weight in model.weights().items()}
+    weights = weight_arrays(model)
     h0 = np.zeros((config.num_layers, inputs.shape[1], config.hidden_size))
     rollout = reference.forward(config, weights, inputs, forced.tolist(), h0)
     difference = rollout.predictions - targets

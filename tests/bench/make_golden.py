@@ -3,21 +3,11 @@
 from pathlib import Path
 
 from bench.config import EvaluationConfig, RunConfig
+from bench.progress import Silent
 from bench.runner import run
 from impls import GeneratorConfig
 
 GOLDEN = Path(__file__).parent / "golden" / "result-2.json"
-
-
-class Quiet:
-    def start(self, stage, total):
-        pass
-
-    def advance(self):
-        pass
-
-    def note(self, text):
-        pass
 
 
 if __name__ == "__main__":
@@ -30,4 +20,4 @@ if __name__ == "__main__":
         batch_sizes={"generate": (1, 2), "train_step": (1,)},
         evaluation=EvaluationConfig(sequences=5, points=30, warm_up=10),
     )
-    run(config, GOLDEN, Quiet())
+    run(config, GOLDEN, Silent())

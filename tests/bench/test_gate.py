@@ -12,6 +12,7 @@ import torch
 from bench import ceilings, environment, evaluation, measure, parity, runner, worker, workloads
 from bench.arms import Arms
 from bench.config import EvaluationConfig, RunConfig
+from bench.progress import Silent
 from bench.remote import Inline
 from impls import Entry, GeneratorConfig
 
@@ -56,19 +57,6 @@ CAUGHT = [
 ]
 
 
-class Silence:
-    """Progress that nobody watches."""
-
-    def start(self, stage, total):
-        pass
-
-    def advance(self):
-        pass
-
-    def note(self, text):
-        pass
-
-
 @pytest.fixture(autouse=True)
 def short_measurements(monkeypatch):
     """Less patience in what is not tested here; the floor stays a measurement."""
@@ -102,7 +90,7 @@ def without_gate(monkeypatch):
 def run_with(liar, changes):
     """The liar's case of a run, beside an honest one that must come out whole."""
     config = CONFIG.model_copy(update={"implementations": ("manual_cell", liar), **changes})
-    result = runner.run(config, None, Silence(), start=Inline, entries=entries(liar))
+    result = runner.run(config, None, Silent(), start=Inline, entries=entries(liar))
     honest, lying = result.cases
     if not is_whole(honest, config):  # no AssertionError, which some tests here expect
         raise RuntimeError(f"the honest case is {honest.status}: {honest.reason}")
@@ -158,7 +146,7 @@ def test_right_answers_from_before_are_never_asked_for_again(liar, changes):
     result = runner.run(
         config.model_copy(update={"implementations": ("manual_cell", liar)}),
         None,
-        Silence(),
+        Silent(),
         start=Inline,
         entries=entries(liar),
     )
