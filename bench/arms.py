@@ -173,10 +173,6 @@ class Arms:
             for arm in self._of(CANARY)
         )
 
-    def forced(self) -> list[bool]:
-        """The forced steps of the first row that was made ready."""
-        return next((list(row.forced) for row in self._rows.values() if row.forced), [])
-
     def ceilings_found(self) -> tuple[Ceilings, ...]:
         """The ceilings so far."""
         return tuple(self._ceilings.values())

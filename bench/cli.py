@@ -146,6 +146,7 @@ def run(
         batch_sizes=configuration.batch_sizes(batch_size, workload),
         processes=sampling.processes,
         rounds=sampling.rounds,
+        sampling_seconds=sampling.seconds,
         time_budget=time_budget,
         time_limit=time_limit,
         threads=threads,

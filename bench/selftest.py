@@ -4,7 +4,7 @@ Two pools of runs of the hand-written cell, ``generate`` at batch 1, on this mac
 
 - ``quick`` runs of it alone. Random pairs of them, compared like two files, and the two arms of
   the A/A control inside each, must not say faster or slower: there is no difference.
-- ``default`` runs of it beside a version that does 5 % more work (`bench.slowed`). Slower must be
+- ``default`` runs of it beside a version that takes 5 % longer (`bench.slowed`). Slower must be
   said of that, and the 95 % interval of the ratio must hold the true one.
 """
 
@@ -28,14 +28,14 @@ from bench.messages import Arm
 from bench.observed import Key, Observed, Timed
 from bench.remote import Remote, Start
 from bench.schema import Case, Environment, Natural, Result
-from bench.slowed import true_ratio
+from bench.slowed import TRUE_RATIO
 from bench.timing import Timing
 from impls import Entry
 
 PLAIN, SLOWED = "manual_cell", "manual_cell_slowed"
 ENTRIES = {
     PLAIN: Entry("impls.manual_cell:ManualCell", "the code under test"),
-    SLOWED: Entry("bench.slowed:SlowedCell", "the same with 5 % more work"),
+    SLOWED: Entry("bench.slowed:SlowedCell", "the same, and busy for 5 % of its time more"),
 }
 WORKLOAD: WorkloadName = "generate"
 BATCH_SIZE = 1
@@ -100,7 +100,7 @@ class Rates:
     """What a self-test found.
 
     ``false_files``, ``false_arms``: identical code called faster or slower, between two files and
-    between the two arms of one. ``power_arms``, ``power_files``: 5 % more work called slower.
+    between the two arms of one. ``power_arms``, ``power_files``: 5 % slower code called slower.
     ``coverage_arms``: 95 % intervals of the ratio within a run that hold the true one.
     ``half_arms``, ``half_files``: the median half width of these intervals, in log seconds.
     """
@@ -164,7 +164,7 @@ def execute(config: SelfTestConfig, watcher: Watcher, *, start: Start = Remote) 
         seconds=watch.seconds(),
         config=config,
         environment=runner.environment,
-        true_ratio=true_ratio(runner.forced),
+        true_ratio=TRUE_RATIO,
         pool=tuple(pool),
     )
 
@@ -267,7 +267,6 @@ class _Runner:
             self.environment: Environment = worker.ask("environment")
         finally:
             worker.close()
-        self.forced: list[bool] = []
 
     def run(self, preset: Literal["quick", "default"], seed: int) -> PooledRun:
         """One run, and what its file says."""
@@ -309,7 +308,6 @@ class _Runner:
             with_ceilings=False,
         )
         timing.execute()
-        self.forced = arms.forced()
         return Result(
             created_at=now(),
             config=config,
@@ -333,6 +331,7 @@ class _Runner:
             batch_sizes={WORKLOAD: (BATCH_SIZE,)},
             processes=PRESETS[preset].processes,
             rounds=PRESETS[preset].rounds,
+            sampling_seconds=PRESETS[preset].seconds,
             threads=self._config.threads,
             baseline=PLAIN,
         )

@@ -1,35 +1,29 @@
-"""An implementation that does 5 % more work than it must: how the harness tests itself.
+"""An implementation that takes 5 % longer than it must: how the harness tests itself.
 
-    rollout = the hand-written cell over T steps, and over T / 20 of them once more, thrown away
+    forward = the hand-written cell's, then busy for a twentieth of the time that this took
 
-The extra work is the same work again, with the same share of forced steps, so that it costs the
-same share of the time on every machine, at every clock; only what a call costs whatever its length
-is not in it.
+Busy, not asleep, and for a share of what this very call took: the true ratio is 1.05 then whatever
+the machine, and whatever state it is in, which repeated work would not give (a call costs something
+whatever its length).
 """
 
 from torch import Tensor
 
+from bench.clock import Stopwatch
 from impls.manual_cell import ManualCell
 
-EXTRA = 0.05
+TRUE_RATIO = 1.05
 
 
 class SlowedCell(ManualCell):
-    """`ManualCell`, and a twentieth of it once more."""
+    """`ManualCell`, and a twentieth of its time in a busy loop."""
 
-    def rollout(self, inputs: Tensor, forced: list[bool], h0: Tensor) -> tuple[Tensor, Tensor]:
-        outcome = super().rollout(inputs, forced, h0)
-        steps, free = repeated(forced)
-        super().rollout(inputs[:steps], [t < steps - free for t in range(steps)], h0)
+    def forward(
+        self, inputs: Tensor, forced: Tensor, h0: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        watch = Stopwatch()
+        outcome = super().forward(inputs, forced, h0)
+        until = TRUE_RATIO * watch.seconds()
+        while watch.seconds() < until:
+            pass
         return outcome
-
-
-def repeated(forced: list[bool]) -> tuple[int, int]:
-    """Steps to repeat, and how many of them free-running."""
-    steps = max(1, round(EXTRA * len(forced)))
-    return steps, min(steps - 1, round(EXTRA * (len(forced) - sum(forced))))
-
-
-def true_ratio(forced: list[bool]) -> float:
-    """The time of such a rollout over that of a plain one."""
-    return 1.0 + repeated(forced)[0] / len(forced)

@@ -182,20 +182,30 @@ class _OneProcess:
             self._busy_seconds += found[1]
 
     def _take_turns(self) -> None:
-        budget = self._config.time_budget
-        share = None if budget is None else budget / self._config.processes
         arms = list(self._arms.open())
-        seed = (self._config.seed, self._index)
-        for round_index, order in enumerate(turns(len(arms), self._config.rounds, seed)):
+        seed, began = (self._config.seed, self._index), self._watch.seconds()
+        for round_index, order in enumerate(turns(len(arms), seed)):
             started = self._watch.seconds()
             for number in order:
                 self._sample(arms[number], round_index)
             self._rounds = round_index + 1
             self._record(complete=False)
             self._listener.save()
-            took = self._watch.seconds() - started
-            if share is not None and self._watch.seconds() + took > share:
+            ended = self._watch.seconds()
+            if self._enough(ended - began) or self._beyond_budget(ended + (ended - started)):
                 return
+
+    def _enough(self, sampled_seconds: float) -> bool:
+        """Whether there are the rounds that were asked for, and as much time as tells something."""
+        if not self._arms.any_case_open():
+            return True
+        config = self._config
+        return self._rounds >= config.rounds and sampled_seconds >= config.sampling_seconds
+
+    def _beyond_budget(self, seconds: float) -> bool:
+        """Whether so long a process takes more than its share of the time budget."""
+        budget = self._config.time_budget
+        return budget is not None and seconds > budget / self._config.processes
 
     def _sample(self, arm: Arm, round_index: int) -> None:
         if self._arms.is_open(arm):
@@ -203,7 +213,8 @@ class _OneProcess:
             if block is not None:
                 self._arms.sampled(arm, self._index, round_index, block)
                 self._busy_seconds += block.seconds * block.calls
-        self._listener.advance()
+        if round_index < self._config.rounds:  # how many more there will be nobody knows
+            self._listener.advance()
 
     def _recheck(self) -> None:
         """Hold what each arm computed in its timed calls against the reference."""
@@ -268,15 +279,16 @@ class _OneProcess:
         )
 
 
-def turns(arms: int, rounds: int, seed: tuple[int, ...]) -> Iterator[list[int]]:
-    """Yield each round's order: every arm once, each round reversing the last.
+def turns(arms: int, seed: tuple[int, ...]) -> Iterator[list[int]]:
+    """Yield each round's order, for ever: every arm once, each round reversing the last.
 
     A drift of the machine then meets all arms alike.
     """
     order = list(range(arms))
     random.Random(repr(seed)).shuffle(order)  # noqa: S311 - an order of timing, not a secret
-    for round_index in range(rounds):
-        yield order if round_index % 2 == 0 else order[::-1]
+    while True:
+        yield list(order)
+        order.reverse()
 
 
 def describe(arm: Arm) -> str:

@@ -54,8 +54,8 @@ class Session:
         self, config: RunConfig, entries: Mapping[str, Entry], tick: Callable[[], None]
     ) -> None:
         self.config, self.task, self.tick = config, TASKS[config.task], tick
-        impls.REGISTRY.update(entries)
-        self._pins = contextlib.ExitStack()
+        self._names, self._pins = contextlib.ExitStack(), contextlib.ExitStack()
+        self._names.enter_context(impls.registered(entries))
         self._pins.enter_context(environment.pinned(config.threads))
         self._dtype: torch.dtype = getattr(torch, config.dtype)
         self._rows: dict[Arm, _Row] = {}
@@ -65,8 +65,9 @@ class Session:
         self._entropy = secrets.randbits(64)
 
     def close(self) -> None:
-        """Give the threads and the precision back."""
+        """Give the threads, the precision and the registry back."""
         self._pins.close()
+        self._names.close()
 
     def environment(self) -> Environment:
         """The machine as it is now."""

@@ -1,6 +1,8 @@
 """The implementations, by name. One line an implementation; nothing is imported until asked for."""
 
 import importlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +13,7 @@ if TYPE_CHECKING:
 
     from impls.generator import Generator
 
-__all__ = ["REGISTRY", "Entry", "GeneratorConfig", "create", "load"]
+__all__ = ["REGISTRY", "Entry", "GeneratorConfig", "create", "load", "registered"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,18 @@ def load(name: str) -> "type[Generator]":
     module, _, attribute = REGISTRY[name].target.partition(":")
     implementation: type[Generator] = getattr(importlib.import_module(module), attribute)
     return implementation
+
+
+@contextmanager
+def registered(entries: Mapping[str, Entry]) -> Iterator[None]:
+    """Have ``entries`` in the registry as long as the context lasts."""
+    before = dict(REGISTRY)
+    REGISTRY.update(entries)
+    try:
+        yield
+    finally:
+        REGISTRY.clear()
+        REGISTRY.update(before)
 
 
 def create(

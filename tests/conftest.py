@@ -43,6 +43,14 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
+@pytest.fixture(autouse=True)
+def same_registry():
+    """What a test registers goes with it."""
+    before = dict(impls.REGISTRY)
+    yield
+    assert before == impls.REGISTRY, "a test left something in the registry"
+
+
 @pytest.fixture
 def golden() -> Path:
     """A result file of schema 2, as it must stay readable."""

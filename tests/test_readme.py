@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.config import RunConfig
+from bench.config import PRESETS, RunConfig
 from bench.records import load
 from tests.readme import CONSOLE, MARKDOWN, README, ROOT, output
 
@@ -35,7 +35,8 @@ def test_every_command_is_there():
 
 def test_the_reference_is_a_whole_default_run():
     result = load(REFERENCE)
-    assert result.config == RunConfig()
+    seconds = PRESETS["default"].seconds
+    assert result.config == RunConfig(sampling_seconds=seconds)
     assert result.environment.git_dirty is False
     assert {case.status for case in result.cases} == {"ok"}
     assert all(case.accuracy.mse_mean <= 0.05 for case in result.cases)

@@ -325,6 +325,13 @@ def test_the_presets_are_what_the_help_says(bench):
     assert sampling("rigorous", 2, None).rounds == 10
 
 
+def test_whoever_names_the_rounds_gets_these_and_no_more():
+    from bench.config import PRESETS, sampling
+
+    assert sampling("quick", 2, None).seconds == PRESETS["quick"].seconds > 0
+    assert sampling("quick", None, 2) == PRESETS["quick"].__class__(3, 2, 0.0)
+
+
 @pytest.fixture(scope="module")
 def cut_short(tmp_path_factory):
     """A run whose timing was cut short after one of two processes."""

@@ -88,6 +88,18 @@ def test_a_canary_that_moved_widens_the_margin():
     assert only(base, replace(new, canary={})).verdict == "slower"
 
 
+def test_a_canary_that_may_have_moved_widens_it_too():
+    """Half of the time the machine moved further than the mean of a few processes says."""
+    base = replace(a_file(torch_rnn=row(1.0)), canary={"cpu": {0: 0.0, 1: 0.02, 2: 0.04}})
+    new = replace(a_file(torch_rnn=row(1.05)), canary={"cpu": {0: 0.01, 1: 0.03, 2: 0.05}})
+    half = 2.7764 * math.sqrt(2 * 0.02**2 / 3)  # Student's t with 4 degrees of freedom
+    assert only(base, new).margin == pytest.approx(math.expm1(0.01 + half), rel=1e-3)
+    assert only(base, new).verdict == "same"
+    assert only(base, replace(new, canary={})).verdict == "slower"
+    one = replace(new, canary={"cpu": {0: 0.03}})  # no interval: as far as is known
+    assert only(base, one).margin == pytest.approx(math.expm1(0.01))
+
+
 def test_the_intervals_are_wider_the_more_rows_are_compared():
     def width(count):
         names = [f"i{n}" for n in range(count)]

@@ -1,6 +1,7 @@
 """Turns, processes and blame, against a worker that does as it is told."""
 
 from collections import Counter
+from itertools import islice
 
 import pytest
 
@@ -135,8 +136,12 @@ def records_of(timing):
 # The order of the turns.
 
 
+def rounds_of(arms, seed, rounds=4):
+    return list(islice(turns(arms, seed), rounds))
+
+
 def test_turns_meet_every_arm_once_a_round_and_reverse():
-    orders = list(turns(arms=7, rounds=4, seed=(1, 0)))
+    orders = rounds_of(7, (1, 0))
     assert all(sorted(order) == list(range(7)) for order in orders)
     assert orders[1] == orders[0][::-1]
     assert orders[2] == orders[0]
@@ -145,15 +150,15 @@ def test_turns_meet_every_arm_once_a_round_and_reverse():
 
 
 def test_turns_go_by_the_seed_and_by_the_process():
-    first = list(turns(7, 4, (1, 0)))
-    assert first == list(turns(7, 4, (1, 0)))
-    assert first != list(turns(7, 4, (2, 0)))
-    assert first != list(turns(7, 4, (1, 1)))
+    first = rounds_of(7, (1, 0))
+    assert first == rounds_of(7, (1, 0))
+    assert first != rounds_of(7, (2, 0))
+    assert first != rounds_of(7, (1, 1))
 
 
 def test_no_arm_has_a_place_of_its_own():
     """Over many processes every arm is met early and late alike."""
-    firsts = Counter(next(turns(4, 1, (0, process)))[0] for process in range(400))
+    firsts = Counter(next(turns(4, (0, process)))[0] for process in range(400))
     assert set(firsts) == {0, 1, 2, 3}
     assert min(firsts.values()) > 70
 
@@ -246,14 +251,16 @@ def test_nothing_is_left_to_do_when_enough_are_complete():
 # A time budget, on a clock of the tests' own: a question takes a second.
 
 
-def budgeted(monkeypatch, budget, rounds=9):
+def budgeted(monkeypatch, budget, rounds=9, seconds=0.0):
     now = [0.0]
 
     def rule(_, question, *__):
         now[0] += question == "sample"
 
     monkeypatch.setattr(clock.time, "perf_counter", lambda: now[0])
-    config = CONFIG.model_copy(update={"time_budget": budget, "rounds": rounds})
+    config = CONFIG.model_copy(
+        update={"time_budget": budget, "rounds": rounds, "sampling_seconds": seconds}
+    )
     return timed(rule, config)
 
 
@@ -271,6 +278,31 @@ def test_a_process_stops_where_one_more_round_would_pass_its_share(monkeypatch, 
 def test_without_a_budget_every_round_is_taken(monkeypatch):
     _, _, timing, _ = budgeted(monkeypatch, None)
     assert records_of(timing) == [(n, 9, True) for n in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "rounds"), [(0.0, 3), (21.0, 3), (21.5, 4), (28.0, 4), (28.1, 5)]
+)
+def test_a_short_process_takes_more_rounds_until_it_has_sampled_long_enough(
+    monkeypatch, seconds, rounds
+):
+    machine, arms, timing, _ = budgeted(monkeypatch, None, rounds=3, seconds=seconds)
+    assert records_of(timing) == [(n, rounds, True) for n in range(3)]
+    assert turns_of(arms, "manual_cell")[2] == [(n, k) for n in range(3) for k in range(rounds)]
+    assert machine.turns == 3 * (1 + 3) * ARMS  # what was foretold: the rest is a surprise
+
+
+def test_a_time_budget_is_worth_more_than_more_rounds(monkeypatch):
+    _, _, timing, _ = budgeted(monkeypatch, 104.0, rounds=3, seconds=1e6)
+    assert records_of(timing) == [(n, 4, True) for n in range(3)]
+
+
+def test_nothing_is_waited_for_where_no_case_is_left(monkeypatch):
+    monkeypatch.setattr(clock.time, "perf_counter", lambda: 0.0)
+    config = CONFIG.model_copy(update={"sampling_seconds": 1e6})
+    _, arms, timing, _ = timed(always("sample", CaseError("no", "raised"), kind="case"), config)
+    assert not arms.any_case_open()
+    assert records_of(timing) == [(0, 1, True)]
 
 
 # A worker that is lost: who did it?

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-import impls
 from bench import ceilings, gpu, measure, worker, workloads
 from bench.config import EvaluationConfig, RunConfig
 from bench.errors import BenchError, WrongWorkError
@@ -82,8 +81,8 @@ def test_threads_and_precision_are_pinned_as_long_as_it_lives():
     assert torch.backends.cudnn.rnn.fp32_precision == before
 
 
-def test_it_learns_of_implementations_that_its_registry_does_not_have(monkeypatch):
-    monkeypatch.setattr(impls, "REGISTRY", dict(REGISTRY))
+def test_it_learns_of_implementations_that_its_registry_does_not_have():
+    before = dict(REGISTRY)
     entry = Entry("impls.manual_cell:ManualCell", "the same under another name")
     config = CONFIG.model_copy(update={"implementations": ("newcomer",)})
     session = opened(config, {"newcomer": entry})
@@ -93,6 +92,7 @@ def test_it_learns_of_implementations_that_its_registry_does_not_have(monkeypatc
         assert session.parity(case).passed
     finally:
         session.close()
+    assert before == REGISTRY  # as it was for whoever comes next in this process
 
 
 def test_the_plan_has_every_implementation_with_its_model(session):
