@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from bench import selftest
 from bench.config import PRESETS, RunConfig
 from bench.records import load
 from tests.readme import CONSOLE, MARKDOWN, README, ROOT, output
 
 TEXT = README.read_text(encoding="utf-8")
 REFERENCE = ROOT / "results" / "reference" / "cpu.json"
+SELF_TEST = REFERENCE.with_name("selftest.json")
 PLACES = [(m[2], m[3]) for m in [*MARKDOWN.finditer(TEXT), *CONSOLE.finditer(TEXT)]]
 
 
@@ -29,7 +31,7 @@ def test_outputs_are_real(command, shown):
 
 
 def test_every_command_is_there():
-    for command in ("run", "list", "check", "show", "compare"):
+    for command in ("run", "list", "check", "show", "compare", "selftest"):
         assert any(f"python -m bench {command}" in place for place, _ in PLACES), command
 
 
@@ -40,6 +42,18 @@ def test_the_reference_is_a_whole_default_run():
     assert result.environment.git_dirty is False
     assert {case.status for case in result.cases} == {"ok"}
     assert all(case.accuracy.mse_mean <= 0.05 for case in result.cases)
+
+
+def test_the_self_test_holds_what_it_is_quoted_for():
+    found = selftest.load(SELF_TEST)
+    assert found.environment.git_dirty is False
+    assert found.config.runs >= 40
+    assert found.config.pairs >= 200
+    rates = selftest.judge(found)
+    assert rates.false_files.share <= 0.05
+    assert rates.false_arms.share <= 0.05
+    assert rates.power_arms.share >= 0.9
+    assert rates.coverage_arms.share >= 0.9
 
 
 def test_the_first_screen():
