@@ -1,46 +1,28 @@
-"""Result files -> figures, each one column of a paper wide, as PNG and SVG.
+"""The folder of figures beside a result file, as PNG and SVG, kept up to date.
 
-Colours are Okabe and Ito's, which colour-blind readers tell apart. Every figure's metadata name
-the program and the digest of the file it was drawn from, so that an up-to-date one is known.
+Every figure's metadata name the program and the digest of the file it was drawn from, so that an
+up-to-date one is known, without matplotlib.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import matplotlib as mpl
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from bench.environment import version
-from bench.schema import Case, Result, Trajectory
-from bench.summary import ThroughputRow, throughput_rows
+from bench.schema import Case, Result
+from bench.summary import throughput_rows
 
 PROGRAM = "rnn-bench"
-WIDTH_INCHES = 3.5
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-STYLES = ("-", "--", "-.", ":")
-TRUTH = "#444444"
-STYLE: dict[Any, Any] = {
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.labelsize": 8,
-    "legend.fontsize": 7,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.6,
-    "lines.linewidth": 1.0,
-    "legend.frameon": False,
-    "savefig.dpi": 300,
-    "svg.hashsalt": PROGRAM,  # the same file gives the same bytes
-}
 
-Draw = Callable[[], Figure]
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A figure to be: ``file`` is its name without suffix, ``name`` that of its function."""
+
+    file: str
+    name: str
+    case: Case | None = None
 
 
 def draw_all(result: Result, source: Path) -> Path:
@@ -54,145 +36,24 @@ def draw_all(result: Result, source: Path) -> Path:
     stamp = f"{PROGRAM} {version()}, result file sha256 {digest}"
     folder.mkdir(exist_ok=True)
     _remove_figures_of_another_result(folder, stamp)
-    for name, draw in figures(result):
-        _save(draw, folder / name, stamp)
+    for plan in planned(result):
+        _bring_up_to_date(plan, result, folder, stamp)
     return folder
 
 
-def figures(result: Result) -> Iterator[tuple[str, Draw]]:
-    """(name of the file, how to draw it), for everything that the result has data for."""
-    trained = [case for case in result.cases if case.training]
+def planned(result: Result) -> Iterator[Plan]:
+    """The figures that the result has data for."""
     evaluated = [case for case in result.cases if case.accuracy]
     for case in evaluated:
         device = case.device.replace(":", "")
-        yield f"best_worst_{case.implementation}_{device}", partial(best_worst, result, case)
-    if trained:
-        yield "training_loss", partial(training_loss, result)
-    if evaluated:
-        yield "error_growth", partial(error_growth, result)
-    if throughput_rows(result):
-        yield "throughput", partial(throughput, result)
-
-
-def best_worst(result: Result, case: Case) -> Figure:
-    """The best and the worst prediction of a case against the truth, the warm-up shaded."""
-    accuracy = case.accuracy
-    if accuracy is None:
-        raise ValueError(f"{case.implementation} on {case.device} has no accuracy")
-    figure = Figure(figsize=(WIDTH_INCHES, 3.0), layout="constrained")
-    upper, lower = figure.subplots(2, 1, sharex=True)
-    warm_up = result.config.evaluation.warm_up
-    panels = [
-        (upper, "best", accuracy.best, accuracy.mse_best, accuracy.best_index),
-        (lower, "worst", accuracy.worst, accuracy.mse_worst, accuracy.worst_index),
-    ]
-    for axes, word, trajectory, mse, index in panels:
-        _trajectory(axes, trajectory, warm_up)
-        of = f"{len(accuracy.mse_per_sequence):,}"
-        axes.set_title(f"{word} of {of} (no. {index}): MSE {mse:.1e}", loc="left")
-        axes.set_ylabel("value")
-    lower.set_xlabel("step")
-    figure.suptitle(f"{case.implementation} on {case.device}", fontsize=8, fontweight="bold")
-    handles, labels = upper.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3)
-    return figure
-
-
-def training_loss(result: Result) -> Figure:
-    """Loss by iteration: every iteration faintly, its running median plainly."""
-    figure, axes = _single(1.1)
-    for number, case in enumerate(case for case in result.cases if case.training):
-        loss = np.asarray(case.training.loss if case.training else ())
-        width = max(1, len(loss) // 50)
-        middle = np.lib.stride_tricks.sliding_window_view(loss, width)
-        colour, style = _look(number)
-        axes.plot(loss, color=colour, alpha=0.15, linewidth=0.4)
-        centre = np.arange(len(middle)) + (width - 1) / 2
-        axes.plot(centre, np.median(middle, axis=1), style, color=colour, label=_label(case))
-    axes.set_yscale("log")
-    axes.set_xlabel("iteration")
-    axes.set_ylabel("training loss (MSE)")
-    axes.set_title(f"{result.config.task}, recipe {result.config.recipe}", loc="left")
-    axes.legend()
-    return figure
-
-
-def error_growth(result: Result) -> Figure:
-    """Mean squared error at each free-running step."""
-    figure, axes = _single(1.25)
-    first = result.config.evaluation.warm_up
-    for number, case in enumerate(case for case in result.cases if case.accuracy):
-        errors = case.accuracy.mse_per_step if case.accuracy else ()
-        colour, style = _look(number)
-        steps = np.arange(first, first + len(errors))
-        axes.plot(steps, errors, style, color=colour, label=_label(case))
-    if result.baselines:
-        zero, floor = result.baselines.zero.mse_per_step, result.baselines.recurrence.mse_per_step
-        steps = np.arange(first, first + len(zero))
-        axes.plot(steps, zero, ":", color=TRUTH, label="always zero")
-        axes.plot(steps, floor, "-", color="#AAAAAA", label="exact recurrence, float32")
-    axes.set_yscale("log")
-    axes.set_xlabel("step")
-    axes.set_ylabel("MSE over the sequences")
-    axes.set_title(f"error after {first} forced steps", loc="left")
-    figure.legend(loc="outside lower center", ncols=2)
-    return figure
-
-
-def throughput(result: Result) -> Figure:
-    """One panel a workload and batch size, from zero: bars are estimates, lines 95 % intervals."""
-    rows = throughput_rows(result)
-    groups = list(dict.fromkeys((row.workload, row.batch_size) for row in rows))
-    bars = max(sum((r.workload, r.batch_size) == group for r in rows) for group in groups)
-    height = len(groups) * (0.17 * bars + 0.42) + 0.3
-    figure = Figure(figsize=(WIDTH_INCHES, height), layout="constrained")
-    panels = figure.subplots(len(groups), 1, squeeze=False)[:, 0]
-    for axes, group in zip(panels, groups, strict=True):
-        _bars(axes, [row for row in rows if (row.workload, row.batch_size) == group])
-        axes.set_title(f"{group[0]}, batch {group[1]:,}", loc="left")
-    panels[-1].set_xlabel("thousand sequence-steps per second")
-    return figure
-
-
-def _bars(axes: Axes, rows: list[ThroughputRow]) -> None:
-    names = [f"{row.implementation}, {row.device}" for row in rows]
-    rates = np.array([row.steps_per_second for row in rows]) / 1e3
-    # One process alone has no interval, and so no line. A wild one must not shrink all bars.
-    low = rates - np.array([row.low or row.steps_per_second for row in rows]) / 1e3
-    high = np.array([row.high or row.steps_per_second for row in rows]) / 1e3 - rates
-    high = np.minimum(high, rates.max())
-    colours = [_look(number)[0] for number in range(len(rows))]
-    line = {"elinewidth": 0.8, "ecolor": "black"}
-    axes.barh(names, rates, color=colours, xerr=[low, high], capsize=1.5, error_kw=line, height=0.7)
-    for number, rate in enumerate(rates):
-        text = f" {rate:,.3g}" if rate < 1000 else f" {rate:,.0f}"
-        axes.text(rate + high[number], number, text, va="center", fontsize=6.5)
-    axes.invert_yaxis()
-    axes.set_xlim(0, 1.18 * float((rates + high).max()))
-    axes.xaxis.set_major_formatter("{x:,.4g}" if (rates + high).max() < 1000 else "{x:,.0f}")
-    axes.tick_params(axis="y", length=0)
-
-
-def _trajectory(axes: Axes, trajectory: Trajectory, warm_up: int) -> None:
-    steps = np.arange(len(trajectory.target))
-    axes.axvspan(0, warm_up, color="#DDDDDD", linewidth=0, label="warm-up (forced)")
-    axes.plot(steps, trajectory.target, color=TRUTH, linewidth=0.8, label="truth")
-    axes.plot(steps, trajectory.prediction, "--", color=COLOURS[1], label="prediction")
-    axes.set_xlim(0, len(steps))
-
-
-def _single(ratio: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(WIDTH_INCHES, WIDTH_INCHES / 1.618 * ratio), layout="constrained")
-    return figure, figure.subplots()
-
-
-def _look(number: int) -> tuple[str, str]:
-    """Colour and dash both, so that lines that lie on each other still show as several."""
-    return COLOURS[number % len(COLOURS)], STYLES[number % len(STYLES)]
-
-
-def _label(case: Case) -> str:
-    return f"{case.implementation}, {case.device}"
+        yield Plan(f"best_worst_{case.implementation}_{device}", "best_worst", case)
+    for name, has_data in {
+        "training_loss": any(case.training for case in result.cases),
+        "error_growth": bool(evaluated),
+        "throughput": bool(throughput_rows(result)),
+    }.items():
+        if has_data:
+            yield Plan(name, name)
 
 
 def _remove_figures_of_another_result(folder: Path, stamp: str) -> None:
@@ -204,14 +65,10 @@ def _remove_figures_of_another_result(folder: Path, stamp: str) -> None:
             path.unlink()
 
 
-def _save(draw: Draw, path: Path, stamp: str) -> None:
-    files = [path.with_name(f"{path.name}.{kind}") for kind in ("png", "svg")]
+def _bring_up_to_date(plan: Plan, result: Result, folder: Path, stamp: str) -> None:
+    files = [folder / f"{plan.file}.{kind}" for kind in ("png", "svg")]
     if all(file.is_file() and stamp.encode() in file.read_bytes() for file in files):
         return
-    with mpl.rc_context(STYLE):
-        figure = draw()
-        for file in files:
-            metadata = {"Description": stamp}
-            if file.suffix == ".svg":
-                metadata["Date"] = None  # type: ignore[assignment]
-            figure.savefig(file, metadata=metadata)
+    from bench import figures  # takes a third of a second: only who draws waits for matplotlib
+
+    figures.save(plan.name, result, plan.case, files, stamp)

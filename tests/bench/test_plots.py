@@ -4,7 +4,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from bench import plots
+from bench import figures, plots
 from bench.records import load, save
 
 
@@ -18,7 +18,7 @@ def copy(golden, tmp_path):
 def test_all_figures_lie_beside_the_file(copy):
     folder = plots.draw_all(load(copy), copy)
     assert folder == copy.with_suffix("")
-    names = {name for name, _ in plots.figures(load(copy))}
+    names = {plan.file for plan in plots.planned(load(copy))}
     assert names == {
         "best_worst_torch_rnn_cpu", "best_worst_torch_cell_cpu", "best_worst_manual_cell_cpu",
         "training_loss", "error_growth", "throughput",
@@ -34,7 +34,7 @@ def test_all_figures_lie_beside_the_file(copy):
 def test_best_and_worst_are_in_their_panels_with_the_warm_up_shaded(copy):
     result = load(copy)
     case = result.cases[1]
-    upper, lower = plots.best_worst(result, case).axes
+    upper, lower = figures.best_worst(result, case).axes
     for axes, trajectory in ((upper, case.accuracy.best), (lower, case.accuracy.worst)):
         truth, prediction = axes.get_lines()
         np.testing.assert_array_equal(truth.get_ydata(), trajectory.target)
@@ -47,7 +47,7 @@ def test_best_and_worst_are_in_their_panels_with_the_warm_up_shaded(copy):
 
 def test_bars_and_their_intervals(copy):
     result = load(copy)
-    figure = plots.throughput(result)
+    figure = figures.throughput(result)
     assert len(figure.axes) == 3
     row = result.cases[0].throughput[0]
     bar = figure.axes[0].patches[0]
@@ -61,7 +61,7 @@ def test_bars_and_their_intervals(copy):
 
 def test_error_growth_starts_after_the_warm_up(copy):
     result = load(copy)
-    [axes] = plots.error_growth(result).axes
+    [axes] = figures.error_growth(result).axes
     line = axes.get_lines()[0]
     assert line.get_xdata()[0] == result.config.evaluation.warm_up
     np.testing.assert_array_equal(line.get_ydata(), result.cases[0].accuracy.mse_per_step)
@@ -69,9 +69,9 @@ def test_error_growth_starts_after_the_warm_up(copy):
 
 def test_every_axis_is_named(copy):
     result = load(copy)
-    for figure in (plots.training_loss(result), plots.error_growth(result)):
+    for figure in (figures.training_loss(result), figures.error_growth(result)):
         assert all(axes.get_xlabel() and axes.get_ylabel() for axes in figure.axes)
-    assert "per second" in plots.throughput(result).axes[-1].get_xlabel()
+    assert "per second" in figures.throughput(result).axes[-1].get_xlabel()
 
 
 def test_an_up_to_date_figure_is_not_drawn_again(copy):
@@ -119,4 +119,4 @@ def test_a_result_without_data_gives_no_figure(copy):
     result = load(copy)
     empty = [c.model_copy(update={"training": None, "accuracy": None, "throughput": ()})
              for c in result.cases]  # fmt: skip
-    assert list(plots.figures(result.model_copy(update={"cases": tuple(empty)}))) == []
+    assert list(plots.planned(result.model_copy(update={"cases": tuple(empty)}))) == []

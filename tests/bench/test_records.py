@@ -24,6 +24,14 @@ def test_the_golden_file_reads_and_writes_back_byte_for_byte(golden, tmp_path):
     assert load(copy) == result
 
 
+def test_files_from_before_a_process_could_take_more_rounds_are_read(golden, tmp_path):
+    data = json.loads(golden.read_text())
+    del data["config"]["sampling_seconds"]
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps(data))
+    assert load(path).config.sampling_seconds == 0.0  # their rounds were what was asked for
+
+
 def test_the_field_names_of_schema_2(golden):
     """Whoever reads result files without our code relies on these names."""
     data = json.loads(golden.read_text())
