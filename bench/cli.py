@@ -103,7 +103,10 @@ def run(
     ] = None,
     rounds: Annotated[
         int | None,
-        typer.Option(help="Rounds in each process, instead of the preset's.", show_default=False),
+        typer.Option(
+            help="Rounds in each process, instead of the preset's: these and no more.",
+            show_default=False,
+        ),
     ] = None,
     time_budget: Annotated[
         float | None,
@@ -345,9 +348,14 @@ def selftest(
         path = _output_path(output, "selftest", overwrite=overwrite)
         with progress(stderr()) as bars:
             outcome = test.execute(config, bars)
-        records.save(outcome, path)
+        try:
+            records.save(outcome, path)
+        except OSError as error:  # half an hour's work: at least its outcome is shown
+            print_tables(selftest_tables(outcome))
+            raise BenchError(f"cannot write {path}: {error.strerror}") from None
     if as_json:
-        print_json(outcome.model_dump(mode="json", exclude={"pool"}))
+        found = outcome.model_dump(mode="json", exclude={"pool"})
+        print_json(found | {"rates": asdict(test.judge(outcome))})
     elif as_markdown:
         print_markdown(selftest_tables(outcome))
     else:

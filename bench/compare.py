@@ -1,9 +1,10 @@
 """Files against a base, row by row: how much faster or slower, and whether anybody can tell. Pure.
 
 The effect is the ratio of two estimates, with an interval that holds for all rows of the comparison
-at once. It is called faster or slower only where it lies wholly beyond the margin: 1 %, or what the
-files themselves show to be noise, whichever is larger: how far apart their A/A arms lie, and how
-far the canary may have moved between them.
+at once, and that is wider by as much as the machine may have moved between the files: the far end
+of the canary's own interval. It is called faster or slower only where that lies wholly beyond the
+margin, the same only where it lies inside: 1 %, or how far apart the files' A/A arms lie, whichever
+is larger.
 """
 
 import math
@@ -134,11 +135,12 @@ class _Rows:
         if unequal := _unequal(old.conditions, fresh.conditions):
             return _not_comparable(names, old, fresh, unequal)
         if self.same_machine:
-            margin = max(statistics.SMALLEST_MARGIN, old.floor, fresh.floor, self._drift(key))
+            margin = max(statistics.SMALLEST_MARGIN, old.floor, fresh.floor)
             effect = statistics.difference(
                 list(old.logs.values()), list(fresh.logs.values()), self.confidence
             )
-            return _judged(names, _rate(old), _rate(fresh), effect, margin)
+            wider = statistics.widened(effect, self._drift(key))
+            return _judged(names, _rate(old), _rate(fresh), wider, margin)
         return self._relative(names, key, old, fresh)
 
     def _relative(

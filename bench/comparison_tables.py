@@ -107,9 +107,10 @@ def _notes(comparison: Comparison) -> tuple[str, ...]:
         span = low if low == high else f"{low} to {high}"
         notes.append(
             f"ratio: new over base, ± half of its interval; all {comparison.rows_compared} "
-            f"intervals hold together with {percent(comparison.confidence)} confidence. Margin: "
-            f"{span}, the larger of 1% and what the files' A/A arms and canaries show to be "
-            "noise. faster, slower: the interval lies wholly beyond the margin; same: inside it; "
+            f"intervals hold together with {percent(comparison.confidence)} confidence, and are "
+            "wider by what the canary says that the machine may have moved. Margin: "
+            f"{span}, the larger of 1% and the distance of the files' A/A arms. "
+            "faster, slower: the interval lies wholly beyond the margin; same: inside it; "
             "cannot tell < x: only a difference of x would have shown."
         )
     if not comparison.same_machine:

@@ -75,7 +75,7 @@ class RunConfig(StrictModel):
 
     ``threads`` defaults to one, as in ``torch.utils.benchmark``: a pool makes small steps slower.
     ``seed`` names the initial weights, the training data, the coin flips and the order of timing.
-    ``sampling_seconds``: a process takes more than its ``rounds`` until it has sampled that long.
+    ``sampling_seconds``: a process takes more than its ``rounds`` until these have taken that long.
     ``time_budget``: seconds that the timing may take; it ends with fewer rounds then, never with
     fewer processes. ``time_limit``: seconds without a sign of life after which a case counts as
     hung.
@@ -102,15 +102,17 @@ class RunConfig(StrictModel):
     evaluation: EvaluationConfig = EvaluationConfig()
 
 
-# Options whose field has another name, or that set a part of one.
-_FIELDS = {
-    "impl": "implementations",
-    "device": "devices",
-    "batch_size": "batch_sizes",
-    "workload": "batch_sizes",
-    "preset": "processes",
+# Options whose fields have other names, or that set a part of one.
+_FIELDS: dict[str, tuple[str, ...]] = {
+    "impl": ("implementations",),
+    "device": ("devices",),
+    "batch_size": ("batch_sizes",),
+    "workload": ("batch_sizes",),
+    "preset": ("processes", "rounds", "sampling_seconds"),
+    "rounds": ("rounds", "sampling_seconds"),
 } | dict.fromkeys(
-    ("hidden_size", "num_layers", "nonlinearity", "no_bias", "dropout", "bidirectional"), "model"
+    ("hidden_size", "num_layers", "nonlinearity", "no_bias", "dropout", "bidirectional"),
+    ("model",),
 )
 # Where a field's command-line option has another name.
 _OPTIONS = {
@@ -146,7 +148,7 @@ def validated(options: Mapping[str, Any]) -> RunConfig:
 
 def fields_of(options: set[str]) -> list[str]:
     """The fields that ``options``, by their names in Python, set."""
-    fields = {_FIELDS.get(option, option) for option in options}
+    fields = {field for option in options for field in _FIELDS.get(option, (option,))}
     return [name for name in RunConfig.model_fields if name in fields]
 
 
@@ -167,7 +169,7 @@ def sampling(preset: str, processes: int | None, rounds: int | None) -> Preset:
 def presets_in_words() -> str:
     """For the help."""
     words = (f"{name} ({p.processes} x {p.rounds})" for name, p in PRESETS.items())
-    return f"Processes x rounds: {', '.join(words)}."
+    return f"Processes x rounds: {', '.join(words)}; more rounds until these take 3 s."
 
 
 def model_config(**options: Any) -> GeneratorConfig:

@@ -124,7 +124,10 @@ def error_growth(result: Result) -> Figure:
 
 
 def throughput(result: Result) -> Figure:
-    """One panel a workload and batch size, from zero: bars are estimates, lines 95 % intervals."""
+    """One panel a workload and batch size, from zero: bars are estimates, lines 95 % intervals.
+
+    An interval that reaches beyond its bar by more than the longest bar is cut there.
+    """
     rows = throughput_rows(result)
     groups = list(dict.fromkeys((row.workload, row.batch_size) for row in rows))
     bars = max(sum((r.workload, r.batch_size) == group for r in rows) for group in groups)

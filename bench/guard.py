@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator
 
-from bench.compare import Comparison
+from bench.compare import Comparison, ThroughputChange
 from bench.errors import BenchError
 
 SLOWER, UNGUARDED, LESS_ACCURATE = 1, 3, 4
@@ -29,8 +29,9 @@ def threshold(text: str) -> float:
 def findings(comparisons: Iterable[Comparison], slower: float) -> list[Finding]:
     """What stands in the way, each with its exit status; the gravest first.
 
-    1: a row's interval lies wholly beyond ``slower``. 4: accuracy fell. 3: a row or an accuracy of
-    the base is missing, cannot be compared, or has no interval, and so is not guarded.
+    1: a row's interval lies wholly beyond ``slower``, and beyond its margin. 4: accuracy fell.
+    3: a row or an accuracy of the base is missing, cannot be compared, or has no interval, and so
+    is not guarded.
     """
     found = [finding for comparison in comparisons for finding in _of(comparison, slower)]
     return sorted(found, key=lambda finding: (SLOWER, LESS_ACCURATE, UNGUARDED).index(finding[0]))
@@ -54,8 +55,13 @@ def _times(comparison: Comparison, slower: float) -> Iterator[Finding]:
             yield UNGUARDED, f"{name} cannot be compared ({row.reason})"
         elif row.verdict == "cannot tell" and row.high is None:
             yield UNGUARDED, f"{name} is not guarded: {row.reason}"
-        elif row.high is not None and row.ratio and row.high < 1.0 / (1.0 + slower):
+        elif row.high is not None and row.ratio and row.high < _worst(row, slower):
             yield SLOWER, f"{name} is slower: {row.ratio:.3f}x"
+
+
+def _worst(row: ThroughputChange, slower: float) -> float:
+    """The least ratio that passes; below the margin nothing is called slower by anybody."""
+    return 1.0 / (1.0 + max(slower, row.margin or 0.0))
 
 
 def _accuracies(comparison: Comparison) -> Iterator[Finding]:

@@ -190,7 +190,7 @@ def _settings(result: Result) -> dict[str, Any]:
     config.pop("evaluation")
     for name in (
         "implementations", "devices", "batch_sizes", "processes", "rounds", "baseline", "threads",
-        "time_budget", "time_limit",
+        "sampling_seconds", "time_budget", "time_limit",
     ):  # fmt: skip
         config.pop(name)  # these choose the rows, which are joined, and how often they are timed
     machine = result.environment.model_dump(

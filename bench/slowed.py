@@ -3,7 +3,7 @@
     forward = the hand-written cell's, then busy for a twentieth of the time that this took
 
 Busy, not asleep, and for a share of what this very call took: the true ratio is 1.05 then whatever
-the machine, and whatever state it is in, which repeated work would not give (a call costs something
+the CPU, and whatever state it is in, which repeated work would not give (a call costs something
 whatever its length).
 """
 

@@ -83,6 +83,11 @@ def difference(
     return Interval(centre, _quantile(freedom, confidence) * math.sqrt(total))
 
 
+def widened(change: Interval, by: float) -> Interval:
+    """The interval with ``by`` more on either side, for what its values cannot know of."""
+    return change if change.half is None else Interval(change.mean, change.half + by)
+
+
 def apart(base: Iterable[Sample], new: Iterable[Sample]) -> dict[int, float]:
     """Process -> median, over its rounds, of the log of new over base in the same round.
 

@@ -97,6 +97,7 @@ class Timing:
         """
         if suspect and suspect.kind == CANARY:
             suspect = None
+        rounds = max(process.rounds for process in self.processes.values()) + 1
         if suspect and loss.hung:
             self._blame(suspect, loss)
             return
@@ -104,7 +105,7 @@ class Timing:
         if suspect:
             cases.insert(0, (suspect.implementation, suspect.device))
         for case in dict.fromkeys(cases):
-            if found := self._alone(self.arms.of_case(*case)):
+            if found := self._alone(self.arms.of_case(*case), rounds):
                 self._blame(*found)
                 return
         key = (suspect.implementation, suspect.device) if suspect else None
@@ -119,14 +120,17 @@ class Timing:
         self.arms.close_case(arm)
         self.listener.failed(replace(arm, kind="case"), f"timing {describe(arm)}: {ending}")
 
-    def _alone(self, arms: list[Arm]) -> tuple[Arm, WorkerLostError] | None:
-        """At which arm, and how, the worker ends that has only these to do; None if it does not."""
+    def _alone(self, arms: list[Arm], rounds: int) -> tuple[Arm, WorkerLostError] | None:
+        """At which arm, and how, the worker ends that has only these to do; None if it does not.
+
+        It has to do as much as in the process that was lost, for some crashes need that.
+        """
         worker, last = self.start(), arms[0]
         try:
             for last in arms:
                 with contextlib.suppress(CaseError):
                     worker.ask("prepare", last, 0)
-                    for _ in range(self.config.rounds):
+                    for _ in range(max(rounds, self.config.rounds)):
                         worker.ask("sample", last)
             worker.ask("rest")
         except WorkerLostError as loss:

@@ -45,7 +45,7 @@ def one_thread():
 
 @pytest.fixture(autouse=True)
 def same_registry():
-    """What a test registers goes with it."""
+    """No test leaves anything in the registry for the next."""
     before = dict(impls.REGISTRY)
     yield
     assert before == impls.REGISTRY, "a test left something in the registry"

@@ -375,6 +375,8 @@ def test_resume_goes_on_where_the_file_ends(bench, cut_short, tmp_path):
         (("--seed", 5), "it was begun with seed 0, not 5"),
         (("--processes", 9), "it was begun with processes 2, not 9"),
         (("--hidden-size", 8), "it was begun with model"),
+        (("--preset", "quick", "--processes", 2), "it was begun with rounds 2, not 5"),
+        (("--processes", 2, "--rounds", 3), "it was begun with rounds 2, not 3"),
         (("--output", "other.json"), "leave --output out"),
     ],
 )

@@ -16,6 +16,7 @@ from rich.console import Console
 from bench import guard, observed, render
 from bench.compare import compare
 from bench.comparison_tables import comparison_tables
+from bench.config import RunConfig
 from bench.errors import BenchError
 from bench.observed import Errors, Key, Observed, Timed
 from bench.records import dumps, load
@@ -80,24 +81,39 @@ def test_the_margin_is_the_larger_noise_floor(side):
     assert found.verdict == "same"
 
 
-def test_a_canary_that_moved_widens_the_margin():
-    base = replace(a_file(torch_rnn=row(1.0)), canary={"cpu": {0: 0.0, 1: 0.0}})
-    new = replace(a_file(torch_rnn=row(1.05)), canary={"cpu": {0: 0.07, 1: 0.07}})
-    assert only(base, new).margin == pytest.approx(math.expm1(0.07))
-    assert only(base, new).verdict == "same"
-    assert only(base, replace(new, canary={})).verdict == "slower"
+def canaries(*sides):
+    """Two files, one 5 % slower than the other, with such canaries."""
+    files = a_file(torch_rnn=row(1.0)), a_file(torch_rnn=row(1.05))
+    return [
+        replace(file, canary={"cpu": dict(enumerate(logs))} if logs else {})
+        for file, logs in zip(files, sides, strict=True)
+    ]
 
 
-def test_a_canary_that_may_have_moved_widens_it_too():
+def test_what_the_canary_moved_may_have_been_the_machine():
+    plain = only(*canaries((), ()))
+    moved = only(*canaries((0.0, 0.0), (0.07, 0.07)))
+    assert plain.verdict == "slower"
+    assert moved.verdict == "cannot tell"
+    assert (moved.ratio, moved.margin) == (plain.ratio, plain.margin)
+    assert math.log(moved.high / plain.high) == pytest.approx(0.07)
+    assert math.log(plain.low / moved.low) == pytest.approx(0.07)
+
+
+def test_and_so_may_what_the_canary_could_not_tell():
     """Half of the time the machine moved further than the mean of a few processes says."""
-    base = replace(a_file(torch_rnn=row(1.0)), canary={"cpu": {0: 0.0, 1: 0.02, 2: 0.04}})
-    new = replace(a_file(torch_rnn=row(1.05)), canary={"cpu": {0: 0.01, 1: 0.03, 2: 0.05}})
+    found = only(*canaries((0.0, 0.02, 0.04), (0.01, 0.03, 0.05)))
     half = 2.7764 * math.sqrt(2 * 0.02**2 / 3)  # Student's t with 4 degrees of freedom
-    assert only(base, new).margin == pytest.approx(math.expm1(0.01 + half), rel=1e-3)
-    assert only(base, new).verdict == "same"
-    assert only(base, replace(new, canary={})).verdict == "slower"
-    one = replace(new, canary={"cpu": {0: 0.03}})  # no interval: as far as is known
-    assert only(base, one).margin == pytest.approx(math.expm1(0.01))
+    plain = only(*canaries((), ()))
+    assert math.log(found.high / plain.high) == pytest.approx(0.01 + half, rel=1e-3)
+    assert found.verdict == "cannot tell"
+    one = only(*canaries((0.0, 0.02, 0.04), (0.03,)))  # no interval: as far as is known
+    assert math.log(one.high / plain.high) == pytest.approx(0.01)
+
+
+def test_a_noisy_machine_never_makes_different_code_the_same():
+    found = only(*canaries((0.0, 0.5), (0.0, 0.5)))
+    assert found.verdict == "cannot tell"
 
 
 def test_the_intervals_are_wider_the_more_rows_are_compared():
@@ -234,6 +250,14 @@ def test_the_guard_fails_only_where_the_whole_interval_lies_beyond():
     assert statuses(base, a_file(torch_rnn=row(1.06)), "10%") == []
 
 
+def test_the_guard_lets_pass_what_the_margin_does():
+    """6 % slower, but the A/A arms of the file lie 8 % apart."""
+    base, new = a_file(torch_rnn=row(1.0)), a_file(torch_rnn=row(1.06))
+    noisy = {k: replace(timed, floor=0.08) for k, timed in new.rows.items()}
+    assert statuses(base, new) == [1]
+    assert statuses(base, replace(new, rows=noisy)) == []
+
+
 def test_the_guard_wants_every_row_of_the_base():
     base = a_file(torch_rnn=row(1.0), torch_cell=row(1.0))
     assert statuses(base, a_file(torch_rnn=row(1.0))) == [3]
@@ -299,6 +323,18 @@ def test_what_a_number_depends_on_is_read_from_the_file(edit, words, golden, tmp
     [comparison] = compare(observed.load(golden), [new])
     assert {found.verdict for found in comparison.throughput} == {"not comparable"}
     assert all(found.reason.startswith(words) for found in comparison.throughput)
+
+
+def test_every_choice_of_a_run_is_a_setting_or_says_how_often_it_is_timed(golden):
+    """A new field of RunConfig has to be thought of here."""
+    told = observed.load(golden).settings
+    often = {
+        "implementations", "devices", "batch_sizes", "processes", "rounds", "sampling_seconds",
+        "time_budget", "time_limit", "baseline", "threads",
+    }  # fmt: skip
+    expected = set(RunConfig.model_fields) - often - {"model", "evaluation"}
+    assert expected <= set(told)
+    assert not often & set(told)
 
 
 def test_settings_that_differ_are_told_and_machines_told_apart(golden, tmp_path):

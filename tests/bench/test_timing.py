@@ -343,6 +343,29 @@ def test_who_took_it_down_is_asked_nothing_more_and_told_why():
     assert all(getattr(arm, "implementation", "") != "manual_cell" for arm in later)
 
 
+def test_who_crashes_after_many_rounds_gets_as_many_when_tried_alone(monkeypatch):
+    """Short processes take more rounds than were asked for; the canary's turn is when it ends."""
+    now, turns_taken = [0.0], Counter()
+
+    def rule(process, question, *arguments):
+        if question != "sample":
+            return
+        now[0] += 1.0
+        turns_taken[process, arguments[0]] += 1
+        bad = [
+            n
+            for (p, arm), n in turns_taken.items()
+            if p == process and arm.implementation == "manual_cell"
+        ]
+        if max(bad, default=0) >= 4 and (process > 0 or arguments[0].kind == "canary"):
+            raise lost()
+
+    monkeypatch.setattr(clock.time, "perf_counter", lambda: now[0])
+    machine, *_ = timed(rule, CONFIG.model_copy(update={"sampling_seconds": 60.0}))
+    [(arm, _)] = machine.told("failed")
+    assert arm.implementation == "manual_cell"
+
+
 def test_the_row_that_was_asked_last_is_the_one_that_is_named():
     rule = always("sample", lost(), implementation="manual_cell", batch_size=2)
     machine, *_ = timed(rule)
