@@ -21,7 +21,13 @@ from torch import Tensor, nn
 
 from impls.config import GeneratorConfig
 
-__all__ = ["Generator", "GeneratorConfig", "initial_weights", "with_orthogonal_recurrence"]
+__all__ = [
+    "Generator",
+    "GeneratorConfig",
+    "OwnWeights",
+    "initial_weights",
+    "with_orthogonal_recurrence",
+]
 
 SUPPORTED_DTYPES = (torch.float32, torch.float64)
 
@@ -160,6 +166,25 @@ class Generator(nn.Module, ABC):
                 f"h0 is {h0.dtype} on {h0.device}, but the inputs are "
                 f"{inputs.dtype} on {inputs.device}"
             )
+
+
+class OwnWeights(Generator):
+    """A `Generator` whose weights are plain parameters under ``nn.RNN``'s names."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__(config)
+        # ParameterDict refuses dots in names, which the read-out's have.
+        self.parameter = nn.ParameterDict(
+            {
+                name.replace(".", "_"): nn.Parameter(weight.to(torch.get_default_dtype()))
+                for name, weight in initial_weights(config, seed=0).items()
+            }
+        )
+
+    def weights(self) -> dict[str, Tensor]:
+        return {
+            name: self.parameter[name.replace(".", "_")] for name in self.config.weight_shapes()
+        }
 
 
 def initial_weights(config: GeneratorConfig, seed: int) -> dict[str, Tensor]:

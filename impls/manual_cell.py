@@ -9,24 +9,14 @@ parameters, as in nn.RNN (an optimiser such as Adam moves each of them), and are
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from impls.generator import Generator, GeneratorConfig, initial_weights
+from impls.generator import OwnWeights
 
 
-class ManualCell(Generator):
+class ManualCell(OwnWeights):
     """``tanh(b + W h + U x)`` on plain parameters."""
-
-    def __init__(self, config: GeneratorConfig) -> None:
-        super().__init__(config)
-        # ParameterDict refuses dots in names, which the read-out's have.
-        self.parameter = nn.ParameterDict(
-            {
-                name.replace(".", "_"): nn.Parameter(weight.to(torch.get_default_dtype()))
-                for name, weight in initial_weights(config, seed=0).items()
-            }
-        )
 
     def rollout(self, inputs: Tensor, forced: list[bool], h0: Tensor) -> tuple[Tensor, Tensor]:
         weights, layers = self.weights(), range(self.config.num_layers)
@@ -48,11 +38,6 @@ class ManualCell(Generator):
             y = x @ V + c
             predictions.append(y)
         return torch.stack(predictions), torch.stack(h)
-
-    def weights(self) -> dict[str, Tensor]:
-        return {
-            name: self.parameter[name.replace(".", "_")] for name in self.config.weight_shapes()
-        }
 
     def _bias(self, weights: dict[str, Tensor], layer: int) -> Tensor | float:
         if not self.config.bias:
