@@ -37,6 +37,12 @@ REGISTRY: dict[str, Entry] = {
     "torch_rnn": Entry("impls.torch_rnn:TorchRNN", "nn.RNN, called one step at a time"),
     "torch_cell": Entry("impls.torch_cell:TorchCell", "a loop over nn.RNNCell"),
     "manual_cell": Entry("impls.manual_cell:ManualCell", "tanh(b + W h + U x), written by hand"),
+    "folded": Entry(
+        "impls.folded:Folded", "nn.RNN, one call a run of steps, the feedback folded into W"
+    ),
+    "fused_cpu": Entry(
+        "impls.fused_cpu:FusedCPU", "all steps in one compiled call", devices=("cpu",)
+    ),
 }
 
 

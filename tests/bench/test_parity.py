@@ -7,6 +7,7 @@ import torch
 import impls
 from bench.parity import check, closed_loop_error, tensor_error, trials
 from impls import REGISTRY, GeneratorConfig
+from tests.impls.fitting import skip_unless
 
 CPU = torch.device("cpu")
 
@@ -23,6 +24,7 @@ CPU = torch.device("cpu")
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_registered_implementations_pass(name, config, dtype):
+    skip_unless(name, config)
     outcome = check(name, config, CPU, dtype, seed=0)
     assert outcome.passed, outcome
     assert outcome.reason is None

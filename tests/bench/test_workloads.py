@@ -13,6 +13,7 @@ from bench.errors import WrongWorkError
 from bench.workloads import build, load_timed_weights
 from impls import REGISTRY, GeneratorConfig
 from tasks import TASKS
+from tests.impls.fitting import fitting
 
 SHAPES = {"generate": 999, "sequence": 999, "train_step": 99}
 
@@ -327,7 +328,7 @@ def test_timed_weights_use_every_weight(nonlinearity):
 
 
 def test_timed_weights_are_the_same_in_every_implementation_and_differ_by_seed():
-    config = GeneratorConfig(hidden_size=9, num_layers=2)
+    config = fitting(GeneratorConfig(hidden_size=9, num_layers=2), *REGISTRY)
     models = [impls.create(name, config, seed=seed) for seed, name in enumerate(REGISTRY)]
     for model in models:
         load_timed_weights(model, seed=3)

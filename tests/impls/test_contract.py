@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 import impls
 from impls import REGISTRY, GeneratorConfig
 from impls.generator import initial_weights, with_orthogonal_recurrence
+from tests.impls.fitting import fitting, skip_unless
 
 every = pytest.mark.parametrize("name", REGISTRY)
 FORCED = torch.tensor([True, False, True, False, False])
@@ -24,7 +25,7 @@ def inputs(steps=5, batch=4, size=2):
 
 @every
 def test_the_same_seed_gives_the_same_weights_everywhere(name):
-    config = GeneratorConfig(num_layers=2, hidden_size=7)
+    config = fitting(GeneratorConfig(num_layers=2, hidden_size=7), name)
     expected = initial_weights(config, seed=11)
     found = impls.create(name, config, dtype=torch.float64, seed=11).weights()
     assert list(found) == list(expected)
@@ -69,7 +70,7 @@ def test_both_biases_are_parameters(name):
 
 @every
 def test_weights_are_all_the_parameters(name):
-    model = make(name, config=GeneratorConfig(num_layers=3, hidden_size=4))
+    model = make(name, config=fitting(GeneratorConfig(num_layers=3, hidden_size=4), name))
     assert {id(w) for w in model.weights().values()} == {id(p) for p in model.parameters()}
     assert {k: tuple(w.shape) for k, w in model.weights().items()} == model.config.weight_shapes()
 
@@ -122,6 +123,7 @@ DROPPED = GeneratorConfig(input_size=2, hidden_size=50, num_layers=2, dropout=0.
 
 @every
 def test_dropout_does_nothing_in_evaluation(name):
+    skip_unless(name, DROPPED)
     model = make(name, config=DROPPED).eval()
     plain = make(name, config=GeneratorConfig(input_size=2, hidden_size=50, num_layers=2)).eval()
     plain.load_weights(model.weights())
@@ -131,6 +133,7 @@ def test_dropout_does_nothing_in_evaluation(name):
 @every
 def test_dropout_is_nn_rnns_in_training(name):
     """The same random numbers drop the same units as torch.nn.RNN does, scaled alike."""
+    skip_unless(name, DROPPED)
     model = make(name, config=DROPPED).train()
     rnn = torch.nn.RNN(2, 50, 2, dropout=0.4, dtype=torch.float64)
     weights = dict(model.weights())

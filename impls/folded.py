@@ -1,0 +1,105 @@
+r"""Runs of steps as calls of the sequence ``nn.RNN``, the feedback folded into its weights.
+
+Between two forced steps the feedback is linear: with x_t = y_{t-1} = V h_{t-1} + c,
+
+    a_t = b + W h_{t-1} + U x_t = (b + U c) + (W + U V) h_{t-1}
+
+so that free-running steps are an RNN without input, whose recurrent matrix is W + U V and whose
+bias is b + U c. A run of forced steps is one call of nn.RNN, and so is a run of free ones;
+gradients flow through the fold.
+
+What changes in rounding: a free step rounds W + U V once instead of V h + c and U x at each step.
+Each is off by about one unit in the last place, and in different directions, so after hundreds of
+free steps two right answers differ as those of two machines do.
+
+Where it loses: the fold costs 2 H^2 I operations a call, and runs of one or two steps, as a coin
+flip for every step gives, are as many calls as a loop has. One layer only: with more, the lowest
+reads what the highest said, which no stack of nn.RNN does.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from impls.generator import Generator, GeneratorConfig
+
+
+class Folded(Generator):
+    """``nn.RNN``, called once for every run of forced or of free-running steps."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__(config)
+        self.rnn = nn.RNN(
+            config.input_size,
+            config.hidden_size,
+            nonlinearity=config.nonlinearity,
+            bias=config.bias,
+        )
+        self.readout = nn.Linear(config.hidden_size, config.input_size)
+
+    @classmethod
+    def unsupported(
+        cls, config: GeneratorConfig, device: torch.device, dtype: torch.dtype
+    ) -> str | None:
+        if reason := super().unsupported(config, device, dtype):
+            return reason
+        if config.num_layers > 1:
+            return f"folds the feedback of one layer, not of {config.num_layers}"
+        return None
+
+    def rollout(self, inputs: Tensor, forced: list[bool], h0: Tensor) -> tuple[Tensor, Tensor]:
+        h, y, predictions, weights = h0, inputs[0], [], None
+        for start, end, teacher in runs(forced):
+            if teacher:
+                top, h = self.rnn(inputs[start:end], h)
+            elif end - start == 1:  # the fold is dearer than what it saves
+                top, h = self.rnn(y.unsqueeze(0), h)
+            else:
+                weights = weights or self._folded()
+                top, h = self._without_inputs(end - start, h, weights)
+            predictions.append(self.readout(top))
+            y = predictions[-1][-1]
+        return torch.cat(predictions), h
+
+    def weights(self) -> dict[str, Tensor]:
+        return dict(self.rnn.named_parameters()) | {
+            "readout.weight": self.readout.weight,
+            "readout.bias": self.readout.bias,
+        }
+
+    def _folded(self) -> list[Tensor]:
+        """U, W + U V, b + U c and a second bias of zeros: what nn.RNN wants."""
+        w = self.weights()
+        U, V, c = w["weight_ih_l0"], w["readout.weight"], w["readout.bias"]
+        bias = U @ c
+        if self.config.bias:
+            bias = bias + w["bias_ih_l0"] + w["bias_hh_l0"]
+        return [U, w["weight_hh_l0"] + U @ V, bias, torch.zeros_like(bias)]
+
+    def _without_inputs(
+        self, steps: int, h: Tensor, weights: list[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """So many free-running steps: the inputs are zeros, which U turns into nothing."""
+        call = torch.rnn_tanh if self.config.nonlinearity == "tanh" else torch.rnn_relu
+        nothing = h.new_zeros(steps, h.shape[1], self.config.input_size)
+        return call(
+            nothing,
+            h,
+            weights,
+            has_biases=True,
+            num_layers=1,
+            dropout=0.0,
+            train=self.training,
+            bidirectional=False,
+            batch_first=False,
+        )
+
+
+def runs(forced: list[bool]) -> Iterator[tuple[int, int, bool]]:
+    """(first step, one beyond the last, whether they are forced), as long as they are alike."""
+    start = 0
+    for t in range(1, len(forced) + 1):
+        if t == len(forced) or forced[t] != forced[start]:
+            yield start, t, forced[start]
+            start = t

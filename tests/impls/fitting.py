@@ -1,0 +1,23 @@
+"""Configurations that fit an implementation: what it refuses is tested where it refuses it."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+import impls
+
+
+def fitting(config, *names):
+    """``config``, with one layer where one of ``names`` takes no more."""
+    return config if all(takes(name, config) for name in names) else replace(config, num_layers=1)
+
+
+def skip_unless(name, config):
+    """Skip a test that is about what ``config`` asks for."""
+    if not takes(name, config):
+        pytest.skip(f"{name} does not take {config}")
+
+
+def takes(name, config):
+    return impls.load(name).unsupported(config, torch.device("cpu"), torch.float64) is None

@@ -1,0 +1,187 @@
+"""What the compiled kernel promises beside parity: tanh, bits, threads, memory, long sequences."""
+
+import os
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+import impls
+from impls import GeneratorConfig
+from impls.fused_cpu import _Rollout
+from impls.kernels.tanh import tanh
+
+SMALL = GeneratorConfig(input_size=2, hidden_size=5, num_layers=2)
+
+
+def make(config=SMALL, dtype=torch.float32, seed=0):
+    return impls.create("fused_cpu", config, dtype=dtype, seed=seed)
+
+
+def data(steps=30, batch=7, size=2, dtype=torch.float32, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(steps, batch, size, generator=generator, dtype=dtype)
+    forced = torch.rand(steps, generator=generator) < 0.5
+    forced[0] = True
+    return inputs, forced
+
+
+# tanh.
+
+
+def floats(step):
+    """Every ``step``-th of all non-negative floats, zero and infinity among them."""
+    return np.arange(0, 0x7F800001, step, dtype=np.int64).astype(np.int32).view(np.float32)
+
+
+def ours(x):
+    out = np.empty_like(x)
+    tanh(x, out, 0, x.size)
+    return out
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_tanh_is_within_four_units_in_the_last_place(sign):
+    """Over all of float32, and over its steep part more densely."""
+    steep = np.arange(*np.array([2.0**-12, 9.1], np.float32).view(np.int32), 41, dtype=np.int32)
+    for x in (floats(1001), steep.view(np.float32)):
+        true = np.tanh(x.astype(np.float64))
+        unit = np.spacing(true.astype(np.float32)).astype(np.float64)
+        found = sign * ours(np.float32(sign) * x).astype(np.float64)
+        assert (np.abs(found - true) / unit).max() <= 4.0
+        assert found.max() <= 1.0
+
+
+def test_tanh_of_what_is_no_number():
+    x = np.array([np.inf, -np.inf, np.nan, 0.0, -0.0, 1e-45, 3e38], np.float32)
+    np.testing.assert_array_equal(ours(x), np.tanh(x))
+    assert np.signbit(ours(x))[4]
+
+
+def test_tanh_in_float64_is_the_systems():
+    x = np.linspace(-20.0, 20.0, 1001)
+    np.testing.assert_allclose(ours(x), np.tanh(x), rtol=4e-16, atol=0)
+
+
+# Bits.
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_same_call_twice_is_the_same_bit_for_bit(threads):
+    torch.set_num_threads(threads)
+    model = make(GeneratorConfig(hidden_size=128))
+    inputs, forced = data(steps=99, batch=33, size=1)
+    first, second = (gradients(model, inputs, forced) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def gradients(model, inputs, forced):
+    predictions, h_n = model(inputs, forced)
+    found = torch.autograd.grad((predictions**2).sum() + h_n.sum(), [*model.weights().values()])
+    return predictions, h_n, *found
+
+
+@pytest.mark.parametrize("hidden", [1, 15, 16, 17, 64, 65, 100, 128, 130])
+def test_a_sequence_gets_the_same_bits_in_every_batch_and_with_any_threads(hidden, monkeypatch):
+    monkeypatch.setattr("impls.fused_cpu.WORTH_A_THREAD", 1)
+    model = make(GeneratorConfig(hidden_size=hidden))
+    inputs, forced = data(steps=40, batch=110, size=1)
+    alone = [model(inputs[:, n : n + 1].contiguous(), forced)[0] for n in range(110)]
+    for threads in (1, 2, 3):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        assert torch.equal(model(inputs, forced)[0], torch.cat(alone, 1))
+
+
+@pytest.mark.parametrize("layout", ["transposed", "strided"])
+def test_inputs_need_not_be_contiguous(layout):
+    inputs, forced = data()
+    other = (
+        inputs.transpose(0, 1).contiguous().transpose(0, 1)
+        if layout == "transposed"
+        else torch.stack([inputs, inputs], -1)[..., 0]
+    )
+    assert not other.is_contiguous()
+    assert all(map(torch.equal, make()(other, forced), make()(inputs, forced)))
+
+
+# Gradients.
+
+
+@pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
+@pytest.mark.parametrize("layers", [1, 3])
+def test_gradcheck(nonlinearity, layers):
+    config = GeneratorConfig(
+        input_size=2, hidden_size=4, num_layers=layers, nonlinearity=nonlinearity
+    )
+    model = make(config, torch.float64)
+    inputs, forced = data(steps=7, batch=3, dtype=torch.float64)
+    none = torch.empty(0, 0, 0, 0, dtype=torch.float64)
+    h0 = 0.1 * torch.ones(layers, 3, 4, dtype=torch.float64)
+    given = [t.clone().requires_grad_() for t in (inputs, h0, *model.weights().values())]
+    assert torch.autograd.gradcheck(
+        lambda *tensors: _Rollout.apply(config, forced.numpy(), none, True, *tensors), given
+    )
+
+
+def test_a_second_derivative_is_refused():
+    model, (inputs, forced) = make(), data()
+    [first] = torch.autograd.grad(
+        (model(inputs, forced)[0] ** 2).sum(), [model.weights()["weight_hh_l0"]], create_graph=True
+    )
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first.sum().backward()
+
+
+def test_gradients_go_through_the_dropout_of_the_forward_pass():
+    config = GeneratorConfig(input_size=2, hidden_size=4, num_layers=3, dropout=0.4)
+    model = make(config, torch.float64)
+    inputs, forced = data(steps=7, batch=3, dtype=torch.float64)
+    torch.manual_seed(2)
+    masks = model.train()._masks(7, inputs)
+    assert masks.unique().tolist() == pytest.approx([0.0, 1 / 0.6])
+    h0 = torch.zeros(3, 3, 4, dtype=torch.float64)
+    given = [t.clone().requires_grad_() for t in (inputs, h0, *model.weights().values())]
+    assert torch.autograd.gradcheck(
+        lambda *tensors: _Rollout.apply(config, forced.numpy(), masks, True, *tensors), given
+    )
+
+
+# Threads.
+
+
+def test_two_callers_at_once_get_what_each_gets_alone():
+    torch.set_num_threads(2)
+    models = [make(GeneratorConfig(hidden_size=64), seed=seed) for seed in range(2)]
+    sets = [data(steps=99, batch=32, size=1, seed=seed) for seed in range(2)]
+    alone = [gradients(model, *given) for model, given in zip(models, sets, strict=True)]
+    found = [[], []]
+
+    def call(which):
+        torch.set_num_threads(2)
+        found[which] = [gradients(models[which], *sets[which]) for _ in range(20)]
+
+    callers = [threading.Thread(target=call, args=(which,)) for which in range(2)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    for which in range(2):
+        assert len(found[which]) == 20
+        for outcome in found[which]:
+            assert all(map(torch.equal, outcome, alone[which]))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_of_fork_has_threads_of_its_own(monkeypatch):
+    monkeypatch.setattr("impls.fused_cpu.WORTH_A_THREAD", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    model, (inputs, forced) = make(), data(batch=8)
+    with torch.no_grad():
+        expected, _ = model(inputs, forced)
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if torch.equal(model(inputs, forced)[0], expected) else 1)
+    _, status = os.waitpid(child, 0)
+    assert status == 0
