@@ -13,7 +13,9 @@ Each is off by about one unit in the last place, and in different directions, so
 free steps two right answers differ as those of two machines do.
 
 Where it loses: the fold costs 2 H^2 I operations a call, and runs of one or two steps, as a coin
-flip for every step gives, are as many calls as a loop has. One layer only: with more, the lowest
+flip for every step gives, are as many calls as a loop has. A call gives out the states of all its
+steps, T x B x H numbers of fresh memory where a loop has one step's: large batches are slower so.
+One layer only: with more, the lowest
 reads what the highest said, which no stack of nn.RNN does.
 """
 
