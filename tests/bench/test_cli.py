@@ -13,6 +13,7 @@ import pytest
 
 from bench import environment
 from bench.cli import main
+from impls import REGISTRY
 
 
 @pytest.fixture
@@ -37,10 +38,10 @@ BAD_OPTIONS = {
     "unknown implementation": (
         ("--impl", "torch_rn"),
         "unknown implementation 'torch_rn'; did you mean 'torch_rnn'? "
-        "(known: manual_cell, torch_cell, torch_rnn)",
+        f"(known: {', '.join(sorted(REGISTRY))})",
     ),
     "one unknown of several": (("--impl", "torch_rnn,mamual_cell"), "did you mean 'manual_cell'?"),
-    "unlike any name": (("--impl", "xyz"), "unknown implementation 'xyz' (known: manual_cell"),
+    "unlike any name": (("--impl", "xyz"), "unknown implementation 'xyz' (known: folded, "),
     "empty implementation": (("--impl", "torch_rnn,"), "--impl must be all or a comma list"),
     "unknown baseline": (("--baseline", "torch_cel"), "did you mean 'torch_cell'?"),
     "unknown task": (("--task", "cosin"), "unknown task 'cosin'; did you mean 'cosine'?"),
@@ -258,7 +259,8 @@ def test_a_failed_case_shows_and_gives_status_1(bench, register):
 def test_check(bench):
     status, out, _ = bench("check", "--num-layers", 2, "--dropout", 0.3, "--dtype", "float64")
     assert status == 0
-    assert out.count("pass") == 3
+    assert out.count(" pass ") == len(REGISTRY) - 1
+    assert "folds the feedback of one layer, not of 2" in " ".join(out.split())
     status, out, _ = bench("check", "--impl", "torch_cell", "--json")
     [row] = json.loads(out)
     assert (row["implementation"], row["passed"], row["tolerance"]) == ("torch_cell", True, 1e-5)
@@ -269,7 +271,7 @@ def test_list(bench):
     status, out, _ = bench("list", "--json")
     rows = json.loads(out)
     assert status == 0
-    assert [row["name"] for row in rows] == ["torch_rnn", "torch_cell", "manual_cell"]
+    assert [row["name"] for row in rows] == list(REGISTRY)
     assert all(row["devices"]["cpu"] is None for row in rows)
     _, out, _ = bench("list")
     if rows[0]["devices"]["cuda"]:
