@@ -168,8 +168,9 @@ def sampling(preset: str, processes: int | None, rounds: int | None) -> Preset:
 
 def presets_in_words() -> str:
     """For the help."""
+    seconds = PRESETS["default"].seconds
     words = (f"{name} ({p.processes} x {p.rounds})" for name, p in PRESETS.items())
-    return f"Processes x rounds: {', '.join(words)}; more rounds until these take 3 s."
+    return f"Processes x rounds: {', '.join(words)}; more rounds until these take {seconds:g} s."
 
 
 def model_config(**options: Any) -> GeneratorConfig:

@@ -97,13 +97,14 @@ class Timing:
         """
         if suspect and suspect.kind == CANARY:
             suspect = None
-        rounds = max(process.rounds for process in self.processes.values()) + 1
         if suspect and loss.hung:
             self._blame(suspect, loss)
             return
         cases = [(arm.implementation, arm.device) for arm in self.arms.open() if arm.kind == "case"]
         if suspect:
             cases.insert(0, (suspect.implementation, suspect.device))
+        taken = max(process.rounds for process in self.processes.values())
+        rounds = max(self.config.rounds, taken + 1)  # it may have been lost in the next one
         for case in dict.fromkeys(cases):
             if found := self._alone(self.arms.of_case(*case), rounds):
                 self._blame(*found)
@@ -130,7 +131,7 @@ class Timing:
             for last in arms:
                 with contextlib.suppress(CaseError):
                     worker.ask("prepare", last, 0)
-                    for _ in range(max(rounds, self.config.rounds)):
+                    for _ in range(rounds):
                         worker.ask("sample", last)
             worker.ask("rest")
         except WorkerLostError as loss:

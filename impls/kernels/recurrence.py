@@ -16,7 +16,6 @@ Shapes are T, B, I, L, H as everywhere; P is H rounded up to whole vectors. What
 and stays zero: tanh(0) = relu(0) = 0.
 """
 
-import numba
 import numpy as np
 
 from impls.kernels.tanh import tanh
@@ -28,10 +27,9 @@ from impls.kernels.vectors import (
     ONE_NARROW,
     ONE_WIDE,
     VECTOR_BYTES,
+    compiled,
     dot,
 )
-
-compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 
 @compiled
@@ -58,7 +56,7 @@ def _pack(target, at, first, second):
     """
     n, m, columns = first.shape[0], second.shape[0], first.shape[1]
     width = VECTOR_BYTES // target.itemsize
-    padded = -(-columns // width) * width
+    padded = _padded(columns, target)
     panel = 0
     while panel < padded:
         wide = BLOCK_VECTORS * width

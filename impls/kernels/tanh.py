@@ -10,14 +10,12 @@ The formula of the double angle forgives: near 1 an error of n / d is multiplied
 Its coefficients minimise the largest relative error of tanh up to 8.4 (Lawson's weighted least
 squares, 7e-9 before rounding). n and d may be multiplied by any number; theirs is the one of some
 hundred whose rounding came out best: at most 3 units in the last place over all of float32, and
-never above 1 (`tests/impls/test_kernels.py` looks).
+never above 1 (`tests/impls/test_fused_cpu.py` looks).
 """
 
 import math
 
-import numba
-
-from impls.kernels.vectors import fma
+from impls.kernels.vectors import compiled, fma
 
 P0, P1, P2 = 0.9322859048843384, 0.02778431586921215, 0.00010710706555983052
 Q0, Q1, Q2, Q3 = (
@@ -27,8 +25,6 @@ Q0, Q1, Q2, Q3 = (
     2.317182634214987e-06,
 )
 SATURATED = 9.02  # the quotient is 1 here, as tanh is from 9.011 on
-
-compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 
 @compiled

@@ -11,10 +11,14 @@ the widths decide the speed alone, never whether it runs.
 from typing import Any
 
 import llvmlite.binding as llvm
+import numba
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+# Threads run it side by side, and the next process finds it on disk.
+compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 VECTOR_BYTES = 64 if "avx512f" in llvm.get_host_cpu_features() else 32
 # A block of sums: so many sequences by so many vectors. LLVM loads a whole row of weights and a
