@@ -15,6 +15,7 @@ checks of the arguments above all, is done here once.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -173,18 +174,16 @@ class OwnWeights(Generator):
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__(config)
-        # ParameterDict refuses dots in names, which the read-out's have.
-        self.parameter = nn.ParameterDict(
-            {
-                name.replace(".", "_"): nn.Parameter(weight.to(torch.get_default_dtype()))
-                for name, weight in initial_weights(config, seed=0).items()
-            }
-        )
+        # A module's parameters have no dots in their names, which the read-out's have.
+        self._names = {name: name.replace(".", "_") for name in config.weight_shapes()}
+        for name, weight in initial_weights(config, seed=0).items():
+            parameter = nn.Parameter(weight.to(torch.get_default_dtype()))
+            self.register_parameter(self._names[name], parameter)
 
     def weights(self) -> dict[str, Tensor]:
-        return {
-            name: self.parameter[name.replace(".", "_")] for name in self.config.weight_shapes()
-        }
+        # Every call asks, some twice: looked up as attributes they would take ten times as long.
+        found = self._parameters
+        return {name: cast("Tensor", found[own]) for name, own in self._names.items()}
 
 
 def initial_weights(config: GeneratorConfig, seed: int) -> dict[str, Tensor]:
