@@ -46,6 +46,7 @@ def test_registered_implementations_pass(name, config, dtype):
         ("no_input_gradient", "parity: gradient error"),
         ("wrong_last_state", "parity: output error"),
         ("reads_free_rows", "parity: output error not finite"),
+        ("off_without_gradients", "parity: output error 1"),
     ],
 )
 def test_liars_are_caught(liar, reason, register):
