@@ -30,8 +30,8 @@ from torch import Tensor
 from impls.folding import folded_weights, runs
 from impls.generator import GeneratorConfig, OwnWeights
 
-# States that one call may give out, in numbers: 4 MiB, which the caches hold.
-MOST_STATES = 1 << 20
+# States that one call may give out, in numbers: 1 MiB, which the caches hold.
+MOST_STATES = 1 << 18
 OPSET, IR_VERSION = 14, 7  # as old as this form of RNN is, so that old runtimes read it too
 
 
