@@ -101,8 +101,8 @@ CHANGES = {
         weight.detach().numpy().__imul__(1.5) for weight in model.parameters()
     ],
     "one number": lambda model: model.weights()["weight_hh_l0"][3, 4].add_(0.5),
-    "replaced": lambda model: model.parameter.update(
-        {name: torch.nn.Parameter(2 * weight) for name, weight in model.parameter.items()}
+    "replaced": lambda model: model.load_state_dict(
+        {name: 2 * weight for name, weight in model.state_dict().items()}, assign=True
     ),
 }
 
