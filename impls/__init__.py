@@ -43,6 +43,12 @@ REGISTRY: dict[str, Entry] = {
     "fused_cpu": Entry(
         "impls.fused_cpu:FusedCPU", "all steps in one compiled call", devices=("cpu",)
     ),
+    "jax_scan": Entry(
+        "impls.jax_scan:JaxScan",
+        "JAX's lax.scan, compiled by XLA",
+        devices=("cpu",),
+        requires=("jax",),
+    ),
 }
 
 

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from impls.config import GeneratorConfig
 
@@ -185,6 +186,15 @@ class OwnWeights(Generator):
         return {
             name: self.parameter[name.replace(".", "_")] for name in self.config.weight_shapes()
         }
+
+    def dropout_masks(self, steps: int, like: Tensor) -> Tensor:
+        """(T, L - 1, B, H), drawn in the order in which nn.RNN draws; empty without dropout."""
+        config = self.config
+        if not (self.training and config.dropout and config.num_layers > 1):
+            return like.new_empty(0, 0, 0, 0)
+        ones = like.new_ones(like.shape[1], config.hidden_size)
+        drawn = [F.dropout(ones, config.dropout) for _ in range(steps * (config.num_layers - 1))]
+        return torch.stack(drawn).view(steps, config.num_layers - 1, *ones.shape)
 
 
 def initial_weights(config: GeneratorConfig, seed: int) -> dict[str, Tensor]:
