@@ -51,10 +51,10 @@ class FusedCPU(OwnWeights):
         keep = torch.is_grad_enabled() and any(
             tensor.requires_grad for tensor in (inputs, h0, *weights)
         )
+        masks = self.dropout_masks(len(forced), inputs)
         outcome: tuple[Tensor, Tensor] = _Rollout.apply(  # type: ignore[no-untyped-call]
-            self.config, np.array(forced), self.dropout_masks(len(forced), inputs), keep, inputs, h0,
-            *weights,
-        )  # fmt: skip
+            self.config, np.array(forced), masks, keep, inputs, h0, *weights
+        )
         return outcome
 
 

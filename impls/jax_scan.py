@@ -1,28 +1,32 @@
 r"""JAX: all steps as one ``lax.scan``, compiled by XLA, and a second scan back through time.
 
-    r_t = W h_t,  o_t = V h_t          one product [W; V] h_t where the batch is one sequence
-    y_t = o_t + c,  h_{t+1} = tanh(b + r_t + U x_{t+1})
-    dh_t = W^T da_{t+1} + V^T dy_t,    da_t = dh_t (1 - h_t^2)
+    [r_t; o_t] = [W; V] h_t                                         y_t = o_t + c
+    h_{t+1} = tanh(b + r_t + U x_{t+1})
+    dh_t = W^T da_{t+1} + V^T dy_t                                  da_t = dh_t (1 - h_t^2)
     dy_t = dL/dy_t + U^T da_{t+1} where y_t was fed back
 
-What sets it apart: the equations in some eighty lines of NumPy's language, from which XLA makes
-one loop in machine code. Which steps are forced is data: another pattern compiles nothing.
+What sets it apart: the equations in NumPy's own language, from which XLA makes one loop in machine
+code. Which steps are forced is data: another pattern compiles nothing.
 
-What was tried, and what won. Back through time by ``jax.vjp``, whose closure may leave ``jit``,
-lost to the scan written out below from 32 sequences on: it adds a step's share to the gradient of
-W at every step, where one product over all steps will do, and keeps more of the forward pass than
-the states. Unrolling two, four or eight steps gained nothing that could be told from noise and
-compiles as many times longer. W transposed before the scan is the faster layout for many sequences,
-W as it is for one. The product U x of all forced steps ahead of the scan lost: a row of it is
-dearer to read than to compute while I is small.
+What was tried, and what won:
 
-XLA's CPU client has as many threads as the machine, and neither an option of ``jax.jit`` nor
-``xla_cpu_multi_thread_eigen`` gives it fewer. So each number of threads gets a client of its own
-here, which leaves JAX's own alone, starts no GPU, and runs on the calling thread.
+- Back through time by ``jax.vjp``, whose closure may leave ``jit``, lost to the scan written out
+  below for batches: it adds every step's share to the gradient of W, where one product over all
+  steps will do, and keeps more of the forward pass than the states.
+- One product [W; V] h a step won for a single sequence, two products for a batch; W as it is won
+  for the one, W transposed ahead of the scan for the other.
+- U x of all forced steps ahead of the scan lost: a step of it is dearer to read than to compute.
+- Unrolling two, four or eight steps gained nothing that noise did not hide, and compiles longer.
 
-Where it loses: XLA compiles for a shape, half a second for each. The number of steps is therefore
-rounded up to a multiple of four, with steps that change nothing: a training whose sequences grow
-compiles for every fourth length, still most of the time of a short one.
+Threads: XLA's CPU client has as many as the machine, and ``xla_cpu_multi_thread_eigen`` gives a
+function of ``jax.jit`` no fewer. So each number of threads gets a client of its own here; JAX's own
+is left alone, no GPU is started, and a call runs on the thread that makes it. With several layers
+there are products that do not wait for each other, and XLA may compute one on the calling thread
+beside those on the client's: there, at times, one thread more is at work than was asked for.
+
+Where it loses: XLA compiles for every shape, which takes longer than many a run. The number of
+steps is rounded up to a multiple of four, with steps that change nothing, so that a training whose
+sequences grow compiles for every fourth length only; that is most of a short training still.
 """
 
 import os
@@ -201,7 +205,8 @@ def backward_scan(
         from_later, d_y = carry
         dy, (forced, exists), mask, h = given
         d_y = d_y + dy
-        above, d_a, d_h = readout(d_y), [None] * len(layers), [None] * len(layers)
+        above = readout(d_y)
+        d_a, d_h = list(h), list(h)  # as many, each replaced
         for k in reversed(layers):
             m = _mask(mask, k)
             d = from_later[k] + (above if m is None else above * m)
@@ -250,7 +255,7 @@ def _products(w: dict[str, jax.Array], k: int, config: GeneratorConfig, *, joine
 
 
 def _both(A: jax.Array, B: jax.Array, *, joined: bool) -> Product:
-    """(x, mask) -> A x and B (mask * x), ``joined`` as one product, which wants no mask."""
+    """What makes A x and B (mask * x) of x, ``joined`` as one product, which wants no mask."""
     if joined:
         stacked, size = jnp.concatenate([A, B]), len(A)
 
@@ -266,15 +271,14 @@ def _both(A: jax.Array, B: jax.Array, *, joined: bool) -> Product:
 
 
 def _times(A: jax.Array) -> Callable[[jax.Array], jax.Array]:
-    """x (B, n) -> A x (B, m), for A (m, n)."""
+    """What makes A x (B, m) of x (B, n), for A (m, n)."""
     transposed = A.T
     return lambda x: jnp.dot(x, transposed, precision=lax.Precision.HIGHEST)
 
 
 def _over_all(d: jax.Array, x: jax.Array) -> jax.Array:
     """The sum of d x^T over steps and sequences: (m, n) of (T, B, m) and (T, B, n)."""
-    d, x = d.reshape(-1, d.shape[2]), x.reshape(-1, x.shape[2])
-    return jnp.dot(d.T, x, precision=lax.Precision.HIGHEST)
+    return jnp.einsum("tbm,tbn->mn", d, x, precision=lax.Precision.HIGHEST)
 
 
 def _joined(like: jax.Array, masks: jax.Array | None) -> bool:
@@ -305,12 +309,13 @@ def _device(threads: int) -> jax.Device:
         before = os.environ.get("PJRT_NPROC")
         os.environ["PJRT_NPROC"] = str(threads)  # read once, by the client's constructor
         try:
-            client = xla_client.make_cpu_client(asynchronous=False)
+            client: Any = xla_client.make_cpu_client(asynchronous=False)
         finally:
             del os.environ["PJRT_NPROC"]
             if before is not None:
                 os.environ["PJRT_NPROC"] = before
-    return client.devices()[0]
+    device: jax.Device = client.devices()[0]
+    return device
 
 
 def _rounded_up(steps: int) -> int:

@@ -2,10 +2,20 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 import impls
+from impls import GeneratorConfig
+
+# (config, steps, batch): odd sizes, one of everything, lengths that are no round number.
+FEW_SHAPES = (
+    (GeneratorConfig(hidden_size=33), 59, 1),
+    (GeneratorConfig(input_size=3, hidden_size=7, num_layers=3), 22, 5),
+    (GeneratorConfig(input_size=2, hidden_size=40, nonlinearity="relu"), 41, 9),
+    (GeneratorConfig(hidden_size=1, num_layers=2, nonlinearity="relu", bias=False), 1, 2),
+)
 
 
 def fitting(config, *names):
@@ -21,3 +31,19 @@ def skip_unless(name, config):
 
 def takes(name, config):
     return impls.load(name).unsupported(config, torch.device("cpu"), torch.float64) is None
+
+
+def compiles_per_shape(name):
+    """Whether a new shape costs ``name`` a compiler's run: drawing a hundred takes minutes."""
+    return name in {"jax_scan"}
+
+
+def few_shapes(config, forced, batch, *names):
+    """The arguments, or one of a few shapes in their stead where one of ``names`` compiles each.
+
+    Which of them, and which steps are forced, is still drawn.
+    """
+    if not any(map(compiles_per_shape, names)):
+        return config, forced, batch
+    config, steps, batch = FEW_SHAPES[config.hidden_size % len(FEW_SHAPES)]
+    return config, np.resize(forced, steps), batch
