@@ -49,6 +49,12 @@ REGISTRY: dict[str, Entry] = {
         devices=("cpu",),
         requires=("onnx", "onnxruntime"),
     ),
+    "jax_scan": Entry(
+        "impls.jax_scan:JaxScan",
+        "JAX's lax.scan, compiled by XLA",
+        devices=("cpu",),
+        requires=("jax",),
+    ),
 }
 
 
