@@ -57,7 +57,7 @@ class FusedCPU(OwnWeights):
         )
         masks = self.dropout_masks(len(forced), inputs)
         outcome: tuple[Tensor, Tensor] = _Rollout.apply(  # type: ignore[no-untyped-call]
-            self.config, np.array(forced), masks, keep, inputs, h0, *weights
+            self.config, np.frombuffer(bytes(forced), np.bool_), masks, keep, inputs, h0, *weights
         )
         return outcome
 
