@@ -48,7 +48,7 @@ class Arms:
     def __init__(self, config: RunConfig, cases: list[Case]) -> None:
         self._config = config
         self._rows = {arm: Row() for arm in _planned(config, cases)}
-        self._ceilings: dict[str, Ceilings] = {}
+        self._ceilings: dict[tuple[str, int], Ceilings] = {}
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -59,12 +59,12 @@ class Arms:
             self._rows.setdefault(arm, Row(is_open=False))
         for arm, row in self._rows.items():
             for found in _throughputs(earlier, arm):
-                if found.key == (arm.workload, arm.batch_size):
+                if found.key == (arm.workload, arm.batch_size, arm.threads):
                     _restore(row, found)
             for canary in earlier.canaries if arm.kind == CANARY else ():
                 if canary.device == arm.device:
                     row.samples = [_unflagged(sample) for sample in canary.samples]
-        self._ceilings = {found.device: found for found in earlier.ceilings}
+        self._ceilings = {(found.device, found.threads): found for found in earlier.ceilings}
 
     def open(self) -> Iterator[Arm]:
         """The arms that are still sampled; one may be closed meanwhile."""
@@ -120,9 +120,10 @@ class Arms:
         self._rows[arm].memory_is_known = True
 
     def ceilings(self, found: Ceilings) -> None:
-        """A process measured what a device can do; the best of all counts."""
-        known = self._ceilings.get(found.device)
-        self._ceilings[found.device] = limits.best(known, found) if known else found
+        """A process measured what a device can do on so many threads; the best of all counts."""
+        key = found.device, found.threads
+        known = self._ceilings.get(key)
+        self._ceilings[key] = limits.best(known, found) if known else found
 
     def sampled(self, arm: Arm, process: int, round_index: int, block: Block) -> None:
         """An arm had its turn."""
@@ -193,6 +194,7 @@ class Arms:
         return Throughput(
             workload=arm.workload,
             batch_size=arm.batch_size,
+            threads=arm.threads,
             steps=row.steps,
             first_call_seconds=median(warm.first_call_seconds for warm in row.warm_ups),
             warm_ups=tuple(row.warm_ups),
@@ -206,7 +208,7 @@ class Arms:
         )
 
     def _limit(self, arm: Arm) -> Limit | None:
-        row, ceilings = self._rows[arm], self._ceilings.get(arm.device)
+        row, ceilings = self._rows[arm], self._ceilings.get((arm.device, arm.threads))
         if ceilings is None or not row.forced:
             return row.limit
         config = self._config
@@ -221,16 +223,26 @@ def control_of(config: RunConfig, names: list[str]) -> str | None:
 
 
 def _planned(config: RunConfig, cases: list[Case]) -> Iterator[Arm]:
-    cells = [(name, size) for name, sizes in config.batch_sizes.items() for size in sizes]
+    cells = [
+        (name, size, threads)
+        for name, sizes in config.batch_sizes.items()
+        for size in sizes
+        for threads in config.threads
+    ]
     for case in cases:
-        for name, size in cells:
-            yield Arm("case", case.implementation, case.device, name, size)
+        for cell in cells:
+            yield Arm("case", case.implementation, case.device, *cell)
     for device in dict.fromkeys(case.device for case in cases):
         names = [case.implementation for case in cases if case.device == device]
         control = control_of(config, names)
-        for name, size in cells if control else ():
-            yield Arm("control", str(control), device, name, size)
-        yield Arm("canary", CANARY, device, CANARY, 1)
+        for cell in cells if control else ():
+            yield Arm("control", str(control), device, *cell)
+        yield _canary(device, config)
+
+
+def _canary(device: str, config: RunConfig) -> Arm:
+    """The first count of threads tells the machine's pace; another would tell it again."""
+    return Arm("canary", CANARY, device, CANARY, 1, config.threads[0])
 
 
 def _beside_cases(result: Result) -> Iterator[Arm]:
@@ -239,7 +251,7 @@ def _beside_cases(result: Result) -> Iterator[Arm]:
         for found in control.throughput:
             yield Arm("control", control.implementation, control.device, *found.key)
     for canary in result.canaries:
-        yield Arm("canary", CANARY, canary.device, CANARY, 1)
+        yield _canary(canary.device, result.config)
 
 
 def _throughputs(result: Result, arm: Arm) -> tuple[Throughput, ...]:

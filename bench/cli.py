@@ -36,6 +36,7 @@ from bench.options import (
     Output,
     Overwrite,
     Seed,
+    ThreadCounts,
     Threads,
 )
 from bench.progress import progress
@@ -118,7 +119,7 @@ def run(
     time_limit: Annotated[
         float, typer.Option(help="Seconds of silence after which a case counts as hung.")
     ] = 600.0,
-    threads: Threads = 1,
+    threads: ThreadCounts = "1",
     dtype: Dtype = "float32",
     baseline: Annotated[str, typer.Option(help="What ratios are taken against.")] = "torch_rnn",
     output: Output = None,
@@ -152,7 +153,7 @@ def run(
         sampling_seconds=sampling.seconds,
         time_budget=time_budget,
         time_limit=time_limit,
-        threads=threads,
+        threads=configuration.thread_counts(threads),
         baseline=baseline,
     )
     earlier = None
@@ -206,7 +207,7 @@ def check(
         },
         dtype=dtype,
         seed=seed,
-        threads=threads,
+        threads=(threads,),
     )
     from bench.progress import Silent
     from bench.runner import Run

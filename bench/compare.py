@@ -9,7 +9,7 @@ is larger.
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -38,6 +38,7 @@ class ThroughputChange:
 
     workload: str
     batch_size: int
+    threads: int
     implementation: str
     device: str
     base: float | None = None
@@ -97,6 +98,11 @@ def compare(base: Observed, news: Iterable[Observed]) -> tuple[Comparison, ...]:
     return tuple(_pair(base, new, timed, tested) for new in files)
 
 
+def several_threads(rows: Iterable[ThroughputChange]) -> bool:
+    """Whether the rows must be told apart by their threads; 0 is that of somebody else's file."""
+    return len({row.threads for row in rows} - {0}) > 1
+
+
 def _pair(base: Observed, new: Observed, timed: int, tested: int) -> Comparison:
     same_machine = not _unequal(base.machine, new.machine)
     joined = _Rows(base, new, same_machine, statistics.corrected(timed))
@@ -126,7 +132,7 @@ class _Rows:
     def change(self, key: Key) -> ThroughputChange:
         names: dict[str, Any] = {
             name: getattr(key, name)
-            for name in ("workload", "batch_size", "implementation", "device")
+            for name in ("workload", "batch_size", "threads", "implementation", "device")
         }
         old, fresh = self.base.rows.get(key), self.new.rows.get(key)
         if old is None or fresh is None:
@@ -191,9 +197,7 @@ def _against(observed: Observed, key: Key, row: Timed) -> list[float]:
 
 
 def _replaced(key: Key, implementation: str) -> Key:
-    return Key(
-        implementation, key.device, key.dtype, key.model, key.task, key.workload, key.batch_size
-    )
+    return replace(key, implementation=implementation)
 
 
 def _judged(

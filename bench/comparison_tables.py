@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from bench.compare import AccuracyChange, Comparison, ThroughputChange
+from bench.compare import AccuracyChange, Comparison, ThroughputChange, several_threads
 from bench.render import Row, Table
 from bench.words import NOTHING, error, percent, plus_minus, ratio, short
 
@@ -36,16 +36,18 @@ def _accuracy(comparison: Comparison) -> Table:
 def _throughput(comparison: Comparison) -> Table:
     reasons = _Reasons(row.reason for row in comparison.throughput)
     groups = dict.fromkeys((row.workload, row.batch_size) for row in comparison.throughput)
+    threads = several_threads(comparison.throughput)
     what = "steps per second" if comparison.same_machine else "ratio to each file's own baseline"
     return Table(
         title=f"Throughput: {what}, higher is better",
         columns=(
             *("workload", "batch", "implementation", "device"),
+            *(("threads",) if threads else ()),
             *("base", "new", "ratio", "verdict"),
         ),
         sections=tuple(
             tuple(
-                _throughput_row(row, reasons)
+                _throughput_row(row, reasons, threads=threads)
                 for row in comparison.throughput
                 if (row.workload, row.batch_size) == group
             )
@@ -82,7 +84,7 @@ def _accuracy_row(row: AccuracyChange, reasons: _Reasons) -> Row:
     return row.implementation, row.device, error(row.base), error(row.new), difference, verdict
 
 
-def _throughput_row(row: ThroughputChange, reasons: _Reasons) -> Row:
+def _throughput_row(row: ThroughputChange, reasons: _Reasons, *, threads: bool) -> Row:
     verdict = reasons.mark(row.verdict, row.reason)
     if row.verdict == "cannot tell" and row.smallest_visible is not None:
         verdict += f" < {percent(row.smallest_visible)}"
@@ -92,6 +94,7 @@ def _throughput_row(row: ThroughputChange, reasons: _Reasons) -> Row:
         f"{row.batch_size:,}" if row.batch_size else "",
         row.implementation,
         row.device,
+        *((str(row.threads or ""),) if threads else ()),
         short(row.base),
         short(row.new),
         ratio(row.ratio) + ("" if apart == NOTHING else f" {apart}"),

@@ -74,6 +74,7 @@ class RunConfig(StrictModel):
     """One run.
 
     ``threads`` defaults to one, as in ``torch.utils.benchmark``: a pool makes small steps slower.
+    Every row is timed on each count; parity, training and evaluation use the first.
     ``seed`` names the initial weights, the training data, the coin flips and the order of timing.
     ``sampling_seconds``: a process takes more than its ``rounds`` until these have taken that long.
     ``time_budget``: seconds that the timing may take; it ends with fewer rounds then, never with
@@ -97,7 +98,7 @@ class RunConfig(StrictModel):
     sampling_seconds: Annotated[float, Field(ge=0.0, le=1e7)] = 0.0
     time_budget: Annotated[float, Field(gt=0.0, le=1e7)] | None = None
     time_limit: Annotated[float, Field(gt=0.0, le=1e7)] = 600.0
-    threads: PositiveInt = 1
+    threads: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1,)
     baseline: str = "torch_rnn"
     evaluation: EvaluationConfig = EvaluationConfig()
 
@@ -137,8 +138,8 @@ def validated(options: Mapping[str, Any]) -> RunConfig:
         option = _OPTIONS.get(field, "--" + field.replace("_", "-"))
         raise BenchError(f"{option}: {problem['msg']}, got {problem['input']!r}") from None
     cores = os.cpu_count() or 1
-    if config.threads > cores:
-        raise BenchError(f"--threads {config.threads}: this machine has {cores} cores")
+    if (most := max(config.threads)) > cores:
+        raise BenchError(f"--threads {most}: this machine has {cores} cores")
     if config.baseline not in REGISTRY:
         raise unknown("baseline", config.baseline, REGISTRY)
     _check_name("task", config.task, TASKS)
@@ -218,13 +219,16 @@ def batch_sizes(text: str | None, workloads: str | None) -> dict[WorkloadName, t
     chosen = tuple(name for name in WORKLOADS if name in (names or DEFAULT_WORKLOADS))
     if text is None:
         return {name: DEFAULT_BATCH_SIZES[name] for name in chosen}
-    example = f"whole numbers from 1 to {LARGEST_BATCH_SIZE}, such as 1,32"
-    sizes = _split(text, "--batch-size", example)
-    # The length first: Python refuses to read thousands of digits.
-    numbers = [int(s) for s in sizes if s.isascii() and s.isdigit() and len(s) < 10]
-    if len(numbers) < len(sizes) or not all(1 <= n <= LARGEST_BATCH_SIZE for n in numbers):
-        raise BenchError(f"--batch-size must be {example}, got '{text}'")
-    return dict.fromkeys(chosen, tuple(dict.fromkeys(numbers)))
+    return dict.fromkeys(chosen, _numbers(text, "--batch-size", LARGEST_BATCH_SIZE, "1,32"))
+
+
+def thread_counts(text: str) -> tuple[int, ...]:
+    """Counts of CPU threads, from the comma list of the command line, each kept once.
+
+    Raises:
+        BenchError: not whole numbers from 1 to the cores of this machine.
+    """
+    return _numbers(text, "--threads", os.cpu_count() or 1, "1", "the cores of this machine")
 
 
 def check_writable(path: Path) -> None:
@@ -259,6 +263,18 @@ def check_writable(path: Path) -> None:
 def _check_name(kind: str, name: str, known: Mapping[str, Any] | tuple[str, ...]) -> None:
     if name not in known:
         raise unknown(kind, name, known)
+
+
+def _numbers(text: str, option: str, largest: int, example: str, what: str = "") -> tuple[int, ...]:
+    """A comma list of whole numbers from 1 to ``largest``, which is ``what``, each kept once."""
+    which = f" ({what})" if what else ""
+    rule = f"whole numbers from 1 to {largest}{which}, such as {example}"
+    parts = _split(text, option, rule)
+    # The length first: Python refuses to read thousands of digits.
+    numbers = [int(s) for s in parts if s.isascii() and s.isdigit() and len(s) < 10]
+    if len(numbers) < len(parts) or not all(1 <= n <= largest for n in numbers):
+        raise BenchError(f"{option} must be {rule}, got '{text}'")
+    return tuple(dict.fromkeys(numbers))
 
 
 def _split(text: str, option: str, example: str) -> tuple[str, ...]:

@@ -47,7 +47,7 @@ def to_pytest_benchmark(result: Result) -> dict[str, Any]:
             "project": "rnn-bench",
             "branch": "(unknown)",
         },
-        "benchmarks": [_saved_benchmark(result, *timed) for timed in _timed(result)],
+        "benchmarks": [_saved_benchmark(*timed) for timed in _timed(result)],
         "datetime": result.created_at,
         "version": PYTEST_BENCHMARK_VERSION,
     }
@@ -110,10 +110,15 @@ def _timed(result: Result) -> list[tuple[Case, Throughput]]:
 
 
 def _name(case: Case, row: Throughput) -> str:
-    return f"{case.implementation} {case.device} {row.workload} {row.batch_size}"
+    return f"{case.implementation} {case.device} {row.workload} {row.batch_size}{_threads(row)}"
 
 
-def _facts(result: Result, case: Case, row: Throughput) -> dict[str, Any]:
+def _threads(row: Throughput) -> str:
+    """What tells rows on several threads from those on one, which other tools time too."""
+    return f" {row.threads} threads" if row.threads > 1 else ""
+
+
+def _facts(case: Case, row: Throughput) -> dict[str, Any]:
     """What a row's times are those of, and what they rest on."""
     return {
         "implementation": case.implementation,
@@ -127,7 +132,7 @@ def _facts(result: Result, case: Case, row: Throughput) -> dict[str, Any]:
         "steps": row.steps,
         "steps_per_second": row.steps_per_second.estimate,
         "output_error": row.output_error,
-        "threads": result.environment.threads,
+        "threads": row.threads,
         "tolerance": case.parity.tolerance if case.parity else None,
         "weights_digest": case.weights_digest,
     }
@@ -143,8 +148,9 @@ def _machine_info(environment: Environment) -> dict[str, Any]:
     }
 
 
-def _saved_benchmark(result: Result, case: Case, row: Throughput) -> dict[str, Any]:
+def _saved_benchmark(case: Case, row: Throughput) -> dict[str, Any]:
     param = f"{row.workload}-{row.batch_size}-{case.device}-{case.implementation}"
+    param += _threads(row).replace(" ", "-")
     return {
         "group": f"{row.workload}, batch {row.batch_size}, {case.device}",
         "name": f"{TIMED_TEST.partition('::')[2]}[{param}]",
@@ -155,7 +161,7 @@ def _saved_benchmark(result: Result, case: Case, row: Throughput) -> dict[str, A
             "implementation": case.implementation,
         },
         "param": param,
-        "extra_info": _facts(result, case, row),
+        "extra_info": _facts(case, row),
         "options": {},
         "stats": _stats(row),
     }
@@ -213,7 +219,7 @@ def _beyond(ordered: Sequence[float], low: float, high: float) -> int:
 
 def _pyperf_benchmark(result: Result, case: Case, row: Throughput) -> dict[str, Any]:
     dates = {process.index: _date(process.created_at) for process in result.processes}
-    facts = _facts(result, case, row) | {"name": _name(case, row)}
+    facts = _facts(case, row) | {"name": _name(case, row)}
     return {"metadata": _metadata(facts), "runs": list(_runs(row, dates))}
 
 
@@ -263,6 +269,7 @@ def _line(case: Case, row: Throughput, sample: Sample) -> dict[str, Any]:
         "nonlinearity": case.model.nonlinearity,
         "workload": row.workload,
         "batch_size": row.batch_size,
+        "threads": row.threads,
         "steps": row.steps,
         "process": sample.process,
         "round": sample.round,

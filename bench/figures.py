@@ -126,23 +126,29 @@ def error_growth(result: Result) -> Figure:
 def throughput(result: Result) -> Figure:
     """One panel a workload and batch size, from zero: bars are estimates, lines 95 % intervals.
 
+    Of several counts of threads each implementation is shown at its best.
+
     An interval that reaches beyond its bar by more than the longest bar is cut there.
     """
-    rows = throughput_rows(result)
+    rows = [row for row in throughput_rows(result) if row.best]
     groups = list(dict.fromkeys((row.workload, row.batch_size) for row in rows))
     bars = max(sum((r.workload, r.batch_size) == group for r in rows) for group in groups)
     height = len(groups) * (0.17 * bars + 0.42) + 0.3
     figure = Figure(figsize=(WIDTH_INCHES, height), layout="constrained")
     panels = figure.subplots(len(groups), 1, squeeze=False)[:, 0]
+    several = len(result.config.threads) > 1
     for axes, group in zip(panels, groups, strict=True):
-        _bars(axes, [row for row in rows if (row.workload, row.batch_size) == group])
+        _bars(axes, [row for row in rows if (row.workload, row.batch_size) == group], several)
         axes.set_title(f"{group[0]}, batch {group[1]:,}", loc="left")
     panels[-1].set_xlabel("thousand sequence-steps per second")
     return figure
 
 
-def _bars(axes: Axes, rows: list[ThroughputRow]) -> None:
-    names = [f"{row.implementation}, {row.device}" for row in rows]
+def _bars(axes: Axes, rows: list[ThroughputRow], several_threads: bool) -> None:
+    names = [
+        f"{row.implementation}, {row.device}" + f", {row.threads} thr." * several_threads
+        for row in rows
+    ]
     rates = np.array([row.steps_per_second for row in rows]) / 1e3
     # One process alone has no interval, and so no line. A wild one must not shrink all bars.
     low = rates - np.array([row.low or row.steps_per_second for row in rows]) / 1e3

@@ -3,7 +3,8 @@
 import math
 from collections.abc import Iterable, Iterator
 
-from bench.compare import Comparison, ThroughputChange
+from bench import words
+from bench.compare import Comparison, ThroughputChange, several_threads
 from bench.errors import BenchError
 
 SLOWER, UNGUARDED, LESS_ACCURATE = 1, 3, 4
@@ -45,8 +46,10 @@ def _of(comparison: Comparison, slower: float) -> Iterator[Finding]:
 
 
 def _times(comparison: Comparison, slower: float) -> Iterator[Finding]:
+    several = several_threads(comparison.throughput)
     for row in comparison.throughput:
-        name = f"{row.workload} at batch {row.batch_size:,} of " if row.workload else ""
+        threads = f" on {words.thread_counts([row.threads])}" if several and row.threads else ""
+        name = f"{row.workload} at batch {row.batch_size:,}{threads} of " if row.workload else ""
         name = f"{comparison.new}: {name}{row.implementation}{_on(row.device)}"
         baseline = row.reason is not None and row.reason.endswith("the baseline itself")
         if row.verdict == "only in base":

@@ -19,6 +19,7 @@ class Arm:
         device: its name.
         workload: its name.
         batch_size: B.
+        threads: of the CPU.
     """
 
     kind: Literal["case", "control", "canary"]
@@ -26,6 +27,7 @@ class Arm:
     device: str
     workload: str
     batch_size: int
+    threads: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ class Key:
     task: str
     workload: str = ""
     batch_size: int = 0
+    threads: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,6 @@ def of_saved(file: saved.SavedFile, name: str) -> Observed:
                 logs={0: math.log(benchmark.stats.median)},
                 work=_saved_work(benchmark),
                 conditions={
-                    "threads": benchmark.extra_info.get("threads"),
                     "weights": benchmark.extra_info.get("weights_digest"),
                     "parity tolerance": benchmark.extra_info.get("tolerance"),
                     "steps": benchmark.extra_info.get("steps"),
@@ -155,6 +155,7 @@ def _key(case: Case, row: Throughput | None = None) -> Key:
         task=case.task,
         workload=row.workload if row else "",
         batch_size=row.batch_size if row else 0,
+        threads=row.threads if row else 0,
     )
 
 
@@ -164,7 +165,6 @@ def _model_name(model: Mapping[str, Any]) -> str:
 
 def _conditions(result: Result, case: Case, row: Throughput) -> dict[str, Any]:
     return {
-        "threads": result.environment.threads,
         "weights": case.weights_digest,
         "parity tolerance": case.parity.tolerance if case.parity else None,
         "steps": row.steps,
@@ -206,12 +206,10 @@ def _saved_key(benchmark: saved.SavedBenchmark) -> Key:
     """Our own benchmarks say what they are; of others the name is all there is."""
     info = benchmark.extra_info
     names = ("implementation", "device", "dtype", "task", "workload")
-    size, model = info.get("batch_size"), info.get("model")
+    numbers, model = ("batch_size", "threads"), info.get("model")
     ours = all(isinstance(info.get(name), str) for name in names)
-    if ours and isinstance(size, int) and isinstance(model, dict):
-        return Key(
-            **{name: info[name] for name in names}, batch_size=size, model=_model_name(model)
-        )
+    if ours and all(type(info.get(name)) is int for name in numbers) and isinstance(model, dict):
+        return Key(**{name: info[name] for name in names + numbers}, model=_model_name(model))
     return Key(benchmark.fullname, "", "", "", "")
 
 

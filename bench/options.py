@@ -22,6 +22,9 @@ Bidirectional = Annotated[
     bool, typer.Option("--bidirectional", help="Refused, with the reason.", hidden=True)
 ]
 Threads = Annotated[int, typer.Option(help="CPU threads; more than one slows small steps down.")]
+ThreadCounts = Annotated[
+    str, typer.Option(help="CPU threads: a comma list, each row timed on each; see Settings.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 AsMarkdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")]
 Output = Annotated[

@@ -27,9 +27,11 @@ class AccuracyRow:
 class ThroughputRow:
     """One line of the throughput table, and of the table of costs.
 
+    ``best``: of the implementation's counts of threads there, this one has the highest estimate.
     ``low`` and ``high`` end the 95 % interval of ``steps_per_second``, ``ratio_low`` and
-    ``ratio_high`` that of ``ratio``: the rate over the baseline's on the same device, process by
-    process. ``noise`` is the standard deviation between processes as a fraction.
+    ``ratio_high`` that of ``ratio``: the rate over the baseline's, at its own best count, on the
+    same device, process by process. ``noise`` is the standard deviation between processes as a
+    fraction.
     ``share_of_limit``: the least time that the work takes on this machine over the time it took.
     ``pays_back_after``: calls after which the first call, compilation and all, is cheaper than the
     baseline's; 0 where it is from the start. None is what was not measured, or never happens.
@@ -37,6 +39,8 @@ class ThroughputRow:
 
     workload: str
     batch_size: int
+    threads: int
+    best: bool
     implementation: str
     device: str
     steps_per_second: float
@@ -116,15 +120,25 @@ def baseline_rows(result: Result) -> list[AccuracyRow]:
 
 
 def throughput_rows(result: Result) -> list[ThroughputRow]:
-    """Grouped by workload and batch size, so that what compares stands together."""
+    """Grouped by workload and batch size, so that what compares stands together.
+
+    Where several counts of threads were timed, each implementation is judged at its best, and held
+    against the baseline at the baseline's best: the most that either can do there.
+    """
     found = list(timed(result))
-    baselines = {
-        (case.device, *row.key): row
-        for case, row in found
-        if case.implementation == result.config.baseline
-    }
+    best: dict[tuple[str, ...], Throughput] = {}
+    for case, row in found:
+        key = _cell(case, row, case.implementation)
+        if key not in best or _rate(row) > _rate(best[key]):
+            best[key] = row
     rows = [
-        _throughput_row(case, row, baselines.get((case.device, *row.key))) for case, row in found
+        _throughput_row(
+            case,
+            row,
+            best.get(_cell(case, row, result.config.baseline)),
+            best=row is best[_cell(case, row, case.implementation)],
+        )
+        for case, row in found
     ]
     groups = list(dict.fromkeys((row.workload, row.batch_size) for row in rows))
     return sorted(rows, key=lambda row: groups.index((row.workload, row.batch_size)))
@@ -168,8 +182,8 @@ def quality(result: Result) -> Quality:
     )
 
 
-def noise_floors(result: Result) -> dict[tuple[str, str, int], float]:
-    """(device, workload, batch) -> how far the two A/A arms lie apart, as a log ratio."""
+def noise_floors(result: Result) -> dict[tuple[str, str, int, int], float]:
+    """(device, workload, batch, threads) -> how far the two A/A arms lie apart, as a log ratio."""
     firsts = {
         (case.device, *row.key): row
         for case, row in timed(result)
@@ -193,18 +207,31 @@ def timed(result: Result) -> Iterator[tuple[Case, Throughput]]:
             yield case, row
 
 
+def _cell(case: Case, row: Throughput, implementation: str) -> tuple[str, ...]:
+    """What the rows of one implementation that differ only in their threads have in common."""
+    return implementation, case.device, row.workload, str(row.batch_size)
+
+
+def _rate(row: Throughput) -> float:
+    return row.steps_per_second.estimate
+
+
 def _spread(samples: tuple[Sample, ...]) -> float:
     logs = statistics.by_process(samples).values()
     return math.expm1(min(max(logs) - min(logs), 50.0))
 
 
-def _throughput_row(case: Case, row: Throughput, baseline: Throughput | None) -> ThroughputRow:
+def _throughput_row(
+    case: Case, row: Throughput, baseline: Throughput | None, *, best: bool
+) -> ThroughputRow:
     rate = row.steps_per_second
     change = statistics.ratio(row.samples, baseline.samples) if baseline else None
     ratio, low, high = _ratio(change, itself=row is baseline)
     return ThroughputRow(
         workload=row.workload,
         batch_size=row.batch_size,
+        threads=row.threads,
+        best=best,
         implementation=case.implementation,
         device=case.device,
         steps_per_second=rate.estimate,

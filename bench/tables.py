@@ -26,14 +26,13 @@ PUBLISHED_MSE = 0.9695
 def heading(result: Result) -> str:
     """One line that says what was run, and where."""
     config, model, machine = result.config, result.config.model, result.environment
-    threads = f"{machine.threads} thread{'s' if machine.threads > 1 else ''}"
     parts = [
         f"{config.task}, recipe {config.recipe}, seed {config.seed}",
         f"H={model.hidden_size} L={model.num_layers} {model.nonlinearity}"
         + ("" if model.bias else " no bias")
         + (f" dropout {model.dropout}" if model.dropout else ""),
         config.dtype,
-        threads,
+        words.thread_counts(config.threads),
         f"{machine.cpu} ({machine.cores} cores)",
         *(
             (gpu.name for gpu in machine.gpu)
@@ -67,7 +66,7 @@ def result_tables(result: Result, only: str | None = None) -> list[Table]:
 
 def overview(result: Result) -> Table:
     """One line a case: right or not, how accurate, how fast at each workload and batch size."""
-    timed = throughput_rows(result)
+    timed = [row for row in throughput_rows(result) if row.best]
     groups = list(dict.fromkeys((row.workload, row.batch_size) for row in timed))
     cells = {
         (row.implementation, row.device, row.workload, row.batch_size): (
@@ -98,6 +97,7 @@ def overview(result: Result) -> Table:
             "train: generate and train_step by batch size, in microseconds for one step of the "
             "whole batch"
             f"{_against(result)}.",
+            *_best_note(result),
             *_reasons(result.cases),
         ),
     )
@@ -129,14 +129,12 @@ def throughput(result: Result) -> Table:
     """Rates by workload and batch size, with their intervals."""
     return Table(
         title="Throughput",
-        columns=(
-            *("workload", "batch", "implementation", "device"),
-            *("steps/s", "±", "ratio", "limit"),
-        ),
+        columns=(*_names(result), "steps/s", "±", "ratio", "limit"),
         sections=_sections(result, _throughput),
         notes=(
             "steps/s: sequence-steps, T x B over the seconds of one call. ±: half of the 95% "
             f"interval over the processes.{_ratio_note(result)}",
+            *_best_note(result),
             "limit: share of what this machine can do at most, by its fastest product, copy and "
             "dependent sum in the same run.",
             _quality(result),
@@ -150,7 +148,7 @@ def costs(result: Result) -> Table:
     return Table(
         title="First calls and memory",
         columns=(
-            *("workload", "batch", "implementation", "device"),
+            *_names(result),
             *("first call", "pays back", "memory"),
             *(("energy",) if energy else ()),
         ),
@@ -194,10 +192,36 @@ def _ratio_note(result: Result) -> str:
     baseline = result.config.baseline
     if not _has_baseline(result):
         return f" No ratios, for the baseline {baseline} was not timed."
+    best = " at its best count of threads" if len(result.config.threads) > 1 else ""
     return (
-        f" ratio: over {baseline} on the same device, round by round, with half of its own "
+        f" ratio: over {baseline}{best} on the same device, round by round, with half of its own "
         "interval; above 1 is faster."
     )
+
+
+def _best_note(result: Result) -> tuple[str, ...]:
+    """How several counts of threads become one rate."""
+    if len(result.config.threads) < 2:
+        return ()
+    baseline = f", {result.config.baseline} too" if _has_baseline(result) else ""
+    return (
+        f"threads: each row was timed on {words.thread_counts(result.config.threads)}, in turn in "
+        f"the same rounds. An implementation counts at its best count there (*){baseline}: the one "
+        "with the highest estimate, which flatters a little where two are close.",
+    )
+
+
+def _names(result: Result) -> Row:
+    """The columns that name a timed row."""
+    threads = ("threads",) if len(result.config.threads) > 1 else ()
+    return ("workload", "batch", "implementation", "device", *threads)
+
+
+def _name(row: ThroughputRow, result: Result) -> Row:
+    threads = (f"{row.threads}{'*' if row.best else ' '}",)
+    several = len(result.config.threads) > 1
+    name = (row.workload, f"{row.batch_size:,}", row.implementation, row.device)
+    return name + threads if several else name
 
 
 def _sections(result: Result, cells: Callable[[ThroughputRow], Row]) -> tuple[tuple[Row, ...], ...]:
@@ -206,7 +230,7 @@ def _sections(result: Result, cells: Callable[[ThroughputRow], Row]) -> tuple[tu
     groups = dict.fromkeys((row.workload, row.batch_size) for row in rows)
     return tuple(
         tuple(
-            (row.workload, f"{row.batch_size:,}", row.implementation, row.device, *cells(row))
+            (*_name(row, result), *cells(row))
             for row in rows
             if (row.workload, row.batch_size) == group
         )

@@ -181,10 +181,13 @@ class _OneProcess:
             self._listener.advance()
 
     def _measure_ceilings(self) -> None:
-        for device in self._config.devices if self._timing.with_ceilings else ():
-            found: tuple[Ceilings, float] = self._ask_machine("ceilings", device)
-            self._arms.ceilings(found[0])
-            self._busy_seconds += found[1]
+        if not self._timing.with_ceilings:
+            return
+        for device in self._config.devices:
+            for threads in self._config.threads:
+                found: tuple[Ceilings, float] = self._ask_machine("ceilings", device, threads)
+                self._arms.ceilings(found[0])
+                self._busy_seconds += found[1]
 
     def _take_turns(self) -> None:
         arms = list(self._arms.open())
@@ -298,4 +301,5 @@ def turns(arms: int, seed: tuple[int, ...]) -> Iterator[list[int]]:
 
 def describe(arm: Arm) -> str:
     """The row of an arm, in words."""
-    return f"{arm.workload} at batch {arm.batch_size:,}"
+    threads = f" on {arm.threads} threads" if arm.threads > 1 else ""
+    return f"{arm.workload} at batch {arm.batch_size:,}{threads}"

@@ -44,6 +44,8 @@ class _Row:
 class Session:
     """One worker's life.
 
+    An arm runs on its own count of threads, everything else on the run's first.
+
     Args:
         config: of the run.
         entries: the implementations of the run, for a registry is not inherited.
@@ -56,10 +58,10 @@ class Session:
         self.config, self.task, self.tick = config, TASKS[config.task], tick
         self._names, self._pins = contextlib.ExitStack(), contextlib.ExitStack()
         self._names.enter_context(impls.registered(entries))
-        self._pins.enter_context(environment.pinned(config.threads))
+        self._pins.enter_context(environment.pinned(config.threads[0]))
         self._dtype: torch.dtype = getattr(torch, config.dtype)
         self._rows: dict[Arm, _Row] = {}
-        self._models: dict[tuple[str, str, str], Generator] = {}
+        self._models: dict[tuple[str, str, str, int], Generator] = {}
         self._trained: Generator | None = None
         # From the system, so that no implementation can foresee the data; the same for all arms.
         self._entropy = secrets.randbits(64)
@@ -120,13 +122,15 @@ class Session:
 
     def prepare(self, arm: Arm, process: int) -> Prepared:
         """Build an arm and warm it up."""
+        self._use_threads_of(arm)
         workload, cell = self._built(arm, process)
         ready = measure.warm_up(cell, self.tick)
         if workload:
             workload.provide(ready.calls_per_sample)
-        rng = np.random.default_rng(self._entropy)
+        # Other data on other threads: no answer can be kept from one count for the next.
+        rng = np.random.default_rng((self._entropy, arm.threads))
         self._rows[arm] = _Row(cell, ready.calls_per_sample, workload, rng)
-        self._check_settings()
+        self._check_settings(arm)
         return Prepared(
             steps=workload.steps if workload else 1,
             forced=tuple(workload.forced.tolist()) if workload else (),
@@ -139,11 +143,13 @@ class Session:
 
     def peak_memory_bytes(self, arm: Arm) -> int | None:
         """Memory of one call."""
+        self._use_threads_of(arm)
         cell = self._rows[arm].cell
         return peak_memory_bytes(cell.call, cell.device)
 
     def sample(self, arm: Arm) -> Block:
         """Time one block, and copy what its last call computed, as it was just then."""
+        self._use_threads_of(arm)
         row = self._rows[arm]
         device = row.cell.device
         if row.workload:
@@ -152,7 +158,7 @@ class Session:
         seconds, outcome = measure.block(row.cell, row.calls)
         if row.workload:
             row.frozen.append(row.workload.freeze(outcome))
-        self._check_settings()
+        self._check_settings(arm)
         after = gpu.joules(device)
         used = None if before is None or after is None else (after - before) / row.calls
         return Block(seconds / row.calls, row.calls, watch.throttled(), used)
@@ -172,21 +178,25 @@ class Session:
         """Do nothing for a second: some crashes come late."""
         threading.Event().wait(REST_SECONDS)
 
-    def ceilings(self, device: str) -> tuple[Ceilings, float]:
-        """What the device can do, and the seconds that it took to find out."""
+    def ceilings(self, device: str, threads: int) -> tuple[Ceilings, float]:
+        """What the device can do on ``threads``, and the seconds that it took to find out."""
+        torch.set_num_threads(threads)
         watch = Stopwatch()
         found = ceilings.measure_ceilings(device, torch.device(device), self._dtype)
         return found, watch.seconds()
 
-    def _check_settings(self) -> None:
+    def _use_threads_of(self, arm: Arm) -> None:
+        torch.set_num_threads(arm.threads)
+
+    def _check_settings(self, arm: Arm) -> None:
         """Put back what an implementation has changed for everybody, and tell.
 
         Raises:
             WrongWorkError: it has.
         """
-        if what := environment.changed(self.config.threads):
+        if what := environment.changed(arm.threads):
             self._pins.close()
-            self._pins.enter_context(environment.pinned(self.config.threads))
+            self._pins.enter_context(environment.pinned(self.config.threads[0]))
             raise WrongWorkError(what)
 
     def _built(self, arm: Arm, process: int) -> tuple[workloads.Workload | None, measure.Cell]:
@@ -198,8 +208,8 @@ class Session:
         return workload, measure.Cell(workload.call, device)
 
     def _model(self, arm: Arm, process: int) -> Generator:
-        """One generator a case and a control, with other weights in every process."""
-        key = (arm.kind, arm.implementation, arm.device)
+        """One generator a case or control and count of threads; other weights in every process."""
+        key = (arm.kind, arm.implementation, arm.device, arm.threads)
         if key not in self._models:
             model = impls.create(
                 arm.implementation,

@@ -25,7 +25,7 @@ _passed: dict[tuple[str, str], parity.Parity] = {}
 
 @pytest.fixture(autouse=True)
 def pinned():
-    with environment.pinned(CONFIG.threads):
+    with environment.pinned(*CONFIG.threads):
         yield
 
 

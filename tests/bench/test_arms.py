@@ -20,7 +20,7 @@ CONFIG = RunConfig(
     model=MODEL,
     batch_sizes={"generate": (1, 3), "train_step": (2,)},
 )
-CELLS = [("generate", 1), ("generate", 3), ("train_step", 2)]
+CELLS = [("generate", 1, 1), ("generate", 3, 1), ("train_step", 2, 1)]
 
 
 def case(name, device="cpu"):
@@ -35,7 +35,7 @@ def ceilings(device="cpu", **faster):
         "flops_per_second": 1e9, "bytes_per_second": 1e9, "cached_bytes_per_second": 1e9,
         "step_seconds": 1e-9,
     } | faster  # fmt: skip
-    return Ceilings(device=device, **values)
+    return Ceilings(device=device, **({"threads": 1} | values))
 
 
 def prepared(first_call=0.5, steps=10):
@@ -50,7 +50,7 @@ def block(seconds, *, throttled=False, joules=None):
 
 
 def cell(arm):
-    return arm.workload, arm.batch_size
+    return arm.workload, arm.batch_size, arm.threads
 
 
 @pytest.fixture
@@ -109,6 +109,29 @@ def taken_over(arms):
 # What is planned.
 
 
+def test_every_row_is_planned_at_each_count_of_threads_the_canary_at_the_first():
+    config = CONFIG.model_copy(update={"threads": (2, 1)})
+    arms = list(Arms(config, [case("manual_cell"), case("torch_rnn")]).open())
+    for kind, name in (("case", "manual_cell"), ("case", "torch_rnn"), ("control", "torch_rnn")):
+        found = [cell(arm) for arm in arms if (arm.kind, arm.implementation) == (kind, name)]
+        assert sorted(found) == sorted((*c[:2], threads) for c in CELLS for threads in (1, 2))
+    assert [arm.threads for arm in arms if arm.kind == "canary"] == [2]
+
+
+def test_an_arm_goes_on_with_the_samples_of_its_own_threads():
+    config = CONFIG.model_copy(update={"threads": (1, 2)})
+    arms = Arms(config, [case("manual_cell")])
+    for number, arm in enumerate(arms.open()):
+        fill(arms, arm, [0.1 + number], steps=1 if arm.kind == "canary" else 10)
+    result = result_of(arms, ["manual_cell"]).model_copy(update={"config": config})
+    later = Arms(config, [case("manual_cell")])
+    later.take_over(result)
+    assert later.throughput("manual_cell", "cpu") == arms.throughput("manual_cell", "cpu")
+    assert len({row.samples for row in later.throughput("manual_cell", "cpu")}) == 6
+    assert later.controls() == arms.controls()
+    assert later.canaries() == arms.canaries()
+
+
 def test_every_case_has_its_rows_every_device_its_control_and_canary():
     arms = Arms(CONFIG, [case(n, d) for d in ("cpu", "cuda") for n in CONFIG.implementations])
     found = [(a.kind, a.implementation, a.device, *cell(a)) for a in arms.open()]
@@ -116,7 +139,7 @@ def test_every_case_has_its_rows_every_device_its_control_and_canary():
     for device in ("cpu", "cuda"):
         expected += [("case", n, device, *c) for n in CONFIG.implementations for c in CELLS]
         expected += [("control", "torch_rnn", device, *c) for c in CELLS]
-        expected += [("canary", "canary", device, "canary", 1)]
+        expected += [("canary", "canary", device, "canary", 1, 1)]
     assert sorted(found) == sorted(expected)
     assert len(arms) == len(expected) == 20
 
@@ -186,7 +209,7 @@ def test_an_arm_may_be_closed_while_all_are_gone_through(arms):
         met.append(arm)
         arms.close_case(arm)
     assert [(arm.kind, cell(arm)) for arm in met] == [
-        ("case", ("generate", 1)), ("case", ("generate", 1)), ("canary", ("canary", 1)),
+        ("case", CELLS[0]), ("case", CELLS[0]), ("canary", ("canary", 1, 1)),
     ]  # fmt: skip
     assert not arms.any_case_open()
 
@@ -339,6 +362,23 @@ def test_a_limit_needs_ceilings_of_its_own_device(arms):
     arms.ceilings(ceilings(step_seconds=1e-3))
     assert row_of(arms, arm).limit.seconds == pytest.approx(10 * 1e-3)  # ten steps
     assert row_of(arms, arm).limit.bound == "latency"
+
+
+def test_a_limit_is_that_of_the_rows_own_threads():
+    config = CONFIG.model_copy(update={"threads": (1, 2)})
+    arms = Arms(config, [case("manual_cell")])
+    one, two = (
+        arm for arm in arms.open()
+        if (arm.kind, arm.workload, arm.batch_size) == ("case", "generate", 3)
+    )  # fmt: skip
+    assert (one.threads, two.threads) == (1, 2)
+    for arm in (one, two):
+        fill(arms, arm, [0.1])
+    arms.ceilings(ceilings(step_seconds=1e-3, threads=2))
+    assert [row_of(arms, arm).limit is None for arm in (one, two)] == [True, False]
+    arms.ceilings(ceilings(step_seconds=4e-3, threads=1))
+    assert [row_of(arms, arm).limit.seconds for arm in (one, two)] == pytest.approx([0.04, 0.01])
+    assert [(c.threads, c.step_seconds) for c in arms.ceilings_found()] == [(2, 1e-3), (1, 4e-3)]
 
 
 @pytest.mark.parametrize(("share", "too_fast"), [(0.99, True), (1.01, False)])

@@ -75,10 +75,11 @@ BAD_OPTIONS = {
     "batch of many digits": (("--batch-size", "9" * 5000), "--batch-size must be whole numbers"),
     "hidden size too large": (("--hidden-size", 10**20), "--hidden-size must be at most 16,384"),
     "too many layers": (("--num-layers", 10**11), "--num-layers must be at most 100"),
-    "too many threads": (("--threads", 99999), "--threads 99999: this machine has"),
+    "too many threads": (("--threads", 99999), "--threads must be whole numbers from 1 to "),
     "seed too large": (("--seed", 2**70), "--seed: Input should be less than 4294967296"),
     "too many rounds": (("--rounds", 10**17), "--rounds: Input should be less than or equal"),
-    "threads 0": (("--threads", 0), "--threads: Input should be greater than or equal to 1, got 0"),
+    "threads 0": (("--threads", "1,0"), "--threads must be whole numbers from 1 to "),
+    "threads no number": (("--threads", "all"), "--threads must be whole numbers from 1 to "),
     "seed below 0": (("--seed", -1), "--seed: Input should be greater than or equal to 0, got -1"),
     "rounds 0": (("--rounds", 0), "--rounds: Input should be greater than or equal to 1, got 0"),
     "processes 0": (("--processes", 0), "--processes: Input should be greater than or equal to 1"),
@@ -107,7 +108,10 @@ def test_bad_options(bad, bench, tmp_path):
 
 
 def test_check_refuses_the_same(bench):
-    for options in (("--impl", "torch_rn"), ("--hidden-size", 0), ("--device", "gpu")):
+    for options in (
+        ("--impl", "torch_rn"), ("--hidden-size", 0), ("--device", "gpu"), ("--threads", 0),
+        ("--threads", 99999), ("--threads", "1,2"),
+    ):  # fmt: skip
         status, out, err = bench("check", *options)
         assert (status, out, err.count("\n")) == (2, "", 1)
 

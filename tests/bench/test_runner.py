@@ -210,7 +210,12 @@ def test_the_settings_reach_the_work(tmp_path):
     threads = []
     watcher = Watcher("training", lambda: threads.append(torch.get_num_threads()))
     config = changed(
-        threads=2, dtype="float64", seed=3, processes=1, rounds=1, implementations=("manual_cell",)
+        threads=(2,),
+        dtype="float64",
+        seed=3,
+        processes=1,
+        rounds=1,
+        implementations=("manual_cell",),
     )
     result = execute(config, tmp_path / "r.json", watcher)
     assert set(threads) == {2}
