@@ -29,7 +29,7 @@ PREPARED = Prepared(
 )  # fmt: skip
 BLOCK = Block(seconds=0.25, calls=4, throttled=False, joules_per_call=None)
 CEILINGS = Ceilings(
-    device="cpu", flops_per_second=1e12, bytes_per_second=1e12, cached_bytes_per_second=1e12,
+    device="cpu", threads=1, flops_per_second=1e12, bytes_per_second=1e12, cached_bytes_per_second=1e12,
     step_seconds=None,
 )  # fmt: skip
 ANSWERS = {
