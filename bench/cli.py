@@ -8,13 +8,13 @@ the others start at once.
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
 from bench import config as configuration
-from bench import environment, guard, observed, records, render, summary, tables
+from bench import environment, guard, launch, observed, records, render, summary, tables
 from bench.compare import compare as compare_files
 from bench.comparison_tables import comparison_tables
 from bench.console import echo, print_json, print_markdown, print_tables, stderr, stdout
@@ -43,9 +43,6 @@ from bench.progress import progress
 from bench.recipes import RECIPES
 from bench.schema import Result
 from tasks import TASKS
-
-if TYPE_CHECKING:
-    from bench.runner import Run
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
@@ -158,11 +155,11 @@ def run(
     )
     earlier = None
     if resume:
-        earlier = _earlier(resume, config, output, _given(context))
+        earlier = launch.earlier_run(resume, config, output, launch.given(context))
         config, path = earlier.config, resume
     else:
-        path = _output_path(output, f"{config.task}-{config.recipe}", overwrite=overwrite)
-    result = _execute(config, path, earlier)
+        path = launch.output_path(output, f"{config.task}-{config.recipe}", overwrite=overwrite)
+    result = launch.execute(config, path, earlier)
     _show(result, path)
     if any(case.status == "failed" for case in result.cases):
         raise typer.Exit(FAILED)
@@ -309,7 +306,7 @@ def export(
     if output is None:
         echo(text)
         return
-    _keep_what_is_there(output, overwrite=overwrite)
+    launch.keep_what_is_there(output, overwrite=overwrite)
     try:
         records.write(text, output)
     except OSError as error:
@@ -346,7 +343,7 @@ def selftest(
         outcome = test.load(saved)
     else:
         config = test.configured(environment.device_names(device), runs, pairs, seed, threads)
-        path = _output_path(output, "selftest", overwrite=overwrite)
+        path = launch.output_path(output, "selftest", overwrite=overwrite)
         with progress(stderr()) as bars:
             outcome = test.execute(config, bars)
         try:
@@ -388,78 +385,6 @@ def _configured(
             **options,
         }
     )
-
-
-def _given(context: typer.Context) -> set[str]:
-    """The options that were given, rather than left at their defaults."""
-    return {
-        name
-        for name in context.params
-        if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
-    }
-
-
-def _earlier(
-    file: Path, config: configuration.RunConfig, output: Path | None, given: set[str]
-) -> Result:
-    """The run to go on with; options that are given again must say what its file says."""
-    if output not in (None, file):
-        raise BenchError(f"--resume goes on in {file}; leave --output out")
-    earlier = records.load(file)
-    for field in configuration.fields_of(given):
-        asked, found = getattr(config, field), getattr(earlier.config, field)
-        if asked != found:
-            raise BenchError(
-                f"--resume {file}: it was begun with {field} {found}, not {asked}; leave the "
-                "option out, or begin a new run"
-            )
-    configuration.check_writable(file)
-    return earlier
-
-
-def _execute(config: configuration.RunConfig, path: Path, earlier: Result | None) -> Result:
-    from bench import runner
-
-    current: list[Run] = []
-    console = stderr()
-    try:
-        with progress(console) as bars:
-            return runner.run(config, path, bars, on_start=current.append, earlier=earlier)
-    except KeyboardInterrupt:
-        cases = current[0].result.cases if current else ()
-        done = sum(case.accuracy is not None for case in cases)
-        console.print(
-            Text(
-                f"interrupted: {done} of {len(cases)} cases trained; all so far is in {path}; "
-                f"--resume {path} goes on"
-            ),
-            soft_wrap=True,
-        )
-        raise
-    except OSError as error:
-        raise BenchError(f"cannot write {path}: {error.strerror or error}") from None
-
-
-def _output_path(output: Path | None, name: str, *, overwrite: bool) -> Path:
-    if output is None:
-        from bench.clock import now
-
-        stamp = "".join(character for character in now()[:19] if character.isdigit())
-        output = Path("results") / f"{name}-{stamp}.json"
-        try:
-            output.parent.mkdir(exist_ok=True)
-        except OSError as error:
-            raise BenchError(f"cannot make the folder results ({error.strerror})") from None
-    # A link is followed: it is its target that is to be written, or must not be lost.
-    output = output.resolve() if output.is_symlink() else output
-    configuration.check_writable(output)
-    _keep_what_is_there(output, overwrite=overwrite)
-    return output
-
-
-def _keep_what_is_there(output: Path, *, overwrite: bool) -> None:
-    if output.exists() and not overwrite:
-        raise BenchError(f"--output {output} exists; choose another name, or add --overwrite")
 
 
 def _show(result: Result, path: Path, *, plots: bool = True) -> None:

@@ -29,8 +29,8 @@ PREPARED = Prepared(
 )  # fmt: skip
 BLOCK = Block(seconds=0.25, calls=4, throttled=False, joules_per_call=None)
 CEILINGS = Ceilings(
-    device="cpu", threads=1, flops_per_second=1e12, bytes_per_second=1e12, cached_bytes_per_second=1e12,
-    step_seconds=None,
+    device="cpu", threads=1, flops_per_second=1e12, bytes_per_second=1e12,
+    cached_bytes_per_second=1e12, step_seconds=None,
 )  # fmt: skip
 ANSWERS = {
     "prepare": PREPARED, "sample": BLOCK, "recheck": 1e-7, "ceilings": (CEILINGS, 2.0),
