@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from statistics import fmean, median
+from typing import Literal
 
 from bench import limits, statistics
-from bench.config import RunConfig
+from bench.config import CaseKey, RunConfig
 from bench.messages import CANARY, Arm, Block, Prepared
 from bench.schema import (
     Canary,
@@ -83,17 +84,13 @@ class Arms:
         self._rows[arm].is_open = False
 
     def close_case(self, arm: Arm) -> None:
-        """Sample no arm of the same implementation and device any more, its control among them."""
-        for other in self.of_case(arm.implementation, arm.device):
+        """Sample no arm of the same case any more, its control among them."""
+        for other in self.of_case(*arm.case):
             self.close(other)
 
-    def of_case(self, implementation: str, device: str) -> list[Arm]:
-        """The open arms of one implementation on one device, its control among them."""
-        return [
-            arm
-            for arm in self.open()
-            if (arm.implementation, arm.device) == (implementation, device)
-        ]
+    def of_case(self, implementation: str, device: str, hidden_size: int) -> list[Arm]:
+        """The open arms of one case, its control among them."""
+        return [arm for arm in self.open() if arm.case == (implementation, device, hidden_size)]
 
     def prepared(self, arm: Arm, process: int, prepared: Prepared) -> None:
         """An arm was warmed up."""
@@ -147,24 +144,27 @@ class Arms:
             if found.limit and found.seconds < limits.IMPOSSIBLE * found.limit.seconds:
                 yield arm, found
 
-    def timed_cases(self) -> Iterator[tuple[str, str]]:
-        """Implementation and device of the cases that have samples."""
-        yield from dict.fromkeys((arm.implementation, arm.device) for arm in self._of("case"))
+    def timed_cases(self) -> Iterator[CaseKey]:
+        """The keys of the cases that have samples."""
+        yield from dict.fromkeys(arm.case for arm in self._of("case"))
 
-    def throughput(self, implementation: str, device: str) -> tuple[Throughput, ...]:
+    def throughput(
+        self, implementation: str, device: str, hidden_size: int
+    ) -> tuple[Throughput, ...]:
         """A case's rows so far."""
-        return self._throughputs("case", implementation, device)
+        return self._throughputs("case", (implementation, device, hidden_size))
 
     def controls(self) -> tuple[Control, ...]:
         """The A/A arms so far."""
-        found = dict.fromkeys((arm.implementation, arm.device) for arm in self._of("control"))
+        found = dict.fromkeys(arm.case for arm in self._of("control"))
         return tuple(
             Control(
                 implementation=implementation,
                 device=device,
-                throughput=self._throughputs("control", implementation, device),
+                hidden_size=hidden_size,
+                throughput=self._throughputs("control", (implementation, device, hidden_size)),
             )
-            for implementation, device in found
+            for implementation, device, hidden_size in found
         )
 
     def canaries(self) -> tuple[Canary, ...]:
@@ -181,12 +181,8 @@ class Arms:
     def _of(self, kind: str) -> Iterator[Arm]:
         return (arm for arm, row in self._rows.items() if arm.kind == kind and row.samples)
 
-    def _throughputs(self, kind: str, implementation: str, device: str) -> tuple[Throughput, ...]:
-        return tuple(
-            self._throughput(arm)
-            for arm in self._of(kind)
-            if (arm.implementation, arm.device) == (implementation, device)
-        )
+    def _throughputs(self, kind: str, case: CaseKey) -> tuple[Throughput, ...]:
+        return tuple(self._throughput(arm) for arm in self._of(kind) if arm.case == case)
 
     def _throughput(self, arm: Arm) -> Throughput:
         row = self._rows[arm]
@@ -211,10 +207,8 @@ class Arms:
         row, ceilings = self._rows[arm], self._ceilings.get((arm.device, arm.threads))
         if ceilings is None or not row.forced:
             return row.limit
-        config = self._config
-        return limits.limit(
-            config.model, arm.workload, arm.batch_size, row.forced, config.dtype, ceilings
-        )
+        model, dtype = self._config.model_of(arm.hidden_size), self._config.dtype
+        return limits.limit(model, arm.workload, arm.batch_size, row.forced, dtype, ceilings)
 
 
 def control_of(config: RunConfig, names: list[str]) -> str | None:
@@ -229,27 +223,30 @@ def _planned(config: RunConfig, cases: list[Case]) -> Iterator[Arm]:
         for size in sizes
         for threads in config.threads
     ]
+
+    def arms(kind: Literal["case", "control"], name: str, device: str, size: int) -> Iterator[Arm]:
+        return (Arm(kind, name, device, size, *cell) for cell in cells)
+
     for case in cases:
-        for cell in cells:
-            yield Arm("case", case.implementation, case.device, *cell)
+        yield from arms("case", *case.key)
+    for device, size in dict.fromkeys(case.key[1:] for case in cases):
+        names = [case.implementation for case in cases if case.key[1:] == (device, size)]
+        if control := control_of(config, names):
+            yield from arms("control", control, device, size)
     for device in dict.fromkeys(case.device for case in cases):
-        names = [case.implementation for case in cases if case.device == device]
-        control = control_of(config, names)
-        for cell in cells if control else ():
-            yield Arm("control", str(control), device, *cell)
         yield _canary(device, config)
 
 
 def _canary(device: str, config: RunConfig) -> Arm:
     """The first count of threads tells the machine's pace; another would tell it again."""
-    return Arm("canary", CANARY, device, CANARY, 1, config.threads[0])
+    return Arm("canary", CANARY, device, 0, CANARY, 1, config.threads[0])
 
 
 def _beside_cases(result: Result) -> Iterator[Arm]:
     """The controls and canaries that have samples."""
     for control in result.controls:
         for found in control.throughput:
-            yield Arm("control", control.implementation, control.device, *found.key)
+            yield Arm("control", *control.key, *found.key)
     for canary in result.canaries:
         yield _canary(canary.device, result.config)
 
@@ -258,12 +255,7 @@ def _throughputs(result: Result, arm: Arm) -> tuple[Throughput, ...]:
     holders: tuple[Case | Control, ...] = ()
     if arm.kind != CANARY:
         holders = result.cases if arm.kind == "case" else result.controls
-    return tuple(
-        row
-        for holder in holders
-        if (holder.implementation, holder.device) == (arm.implementation, arm.device)
-        for row in holder.throughput
-    )
+    return tuple(row for holder in holders if holder.key == arm.case for row in holder.throughput)
 
 
 def _restore(row: Row, found: Throughput) -> None:

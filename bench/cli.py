@@ -29,6 +29,7 @@ from bench.options import (
     Dropout,
     Dtype,
     HiddenSize,
+    HiddenSizes,
     Implementations,
     NoBias,
     Nonlinearity,
@@ -40,7 +41,7 @@ from bench.options import (
     Threads,
 )
 from bench.progress import progress
-from bench.recipes import RECIPES
+from bench.recipes import NO_RECIPE, RECIPES
 from bench.schema import Result
 from tasks import TASKS
 
@@ -68,12 +69,15 @@ def run(
     impl: Implementations = "all",
     device: Device = "cpu",
     task: Annotated[str, typer.Option(help=f"{' or '.join(TASKS)}.")] = "cosine",
-    recipe: Annotated[str, typer.Option(help=f"How to train: {', '.join(RECIPES)}.")] = "quick",
+    recipe: Annotated[
+        str,
+        typer.Option(help=f"How to train: {', '.join(RECIPES)}; {NO_RECIPE}: only check and time."),
+    ] = "quick",
     iterations: Annotated[
         int | None, typer.Option(help="Training iterations, instead of the recipe's.")
     ] = None,
     seed: Seed = 0,
-    hidden_size: HiddenSize = 128,
+    hidden_size: HiddenSizes = "128",
     num_layers: NumLayers = 1,
     nonlinearity: Nonlinearity = "tanh",
     no_bias: NoBias = False,
@@ -92,6 +96,12 @@ def run(
             help=f"Comma list of {', '.join(configuration.WORKLOADS)}. "
             f"Default: {','.join(configuration.DEFAULT_WORKLOADS)}.",
             show_default=False,
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            help="Steps of a timed call. Default: 999; 99 for train_step.", show_default=False
         ),
     ] = None,
     preset: Annotated[str, typer.Option(help=configuration.presets_in_words())] = "default",
@@ -127,18 +137,21 @@ def run(
     ] = None,
 ) -> None:
     """Check, train, evaluate and time; save the result, draw the plots, print the tables."""
+    size, *more_sizes = configuration.hidden_sizes(hidden_size)
     sampling = configuration.sampling(preset, processes, rounds)
     config = _configured(
         impl,
         device,
         model={
-            "hidden_size": hidden_size,
+            "hidden_size": size,
             "num_layers": num_layers,
             "nonlinearity": nonlinearity,
             "bias": not no_bias,
             "dropout": dropout,
             "bidirectional": bidirectional,
         },
+        more_hidden_sizes=tuple(more_sizes),
+        steps=steps,
         dtype=dtype,
         task=task,
         recipe=recipe,

@@ -41,6 +41,7 @@ class ThroughputChange:
     threads: int
     implementation: str
     device: str
+    hidden_size: int
     base: float | None = None
     new: float | None = None
     ratio: float | None = None
@@ -61,6 +62,7 @@ class AccuracyChange:
 
     implementation: str
     device: str
+    hidden_size: int
     base: float | None = None
     new: float | None = None
     difference: float | None = None
@@ -98,9 +100,9 @@ def compare(base: Observed, news: Iterable[Observed]) -> tuple[Comparison, ...]:
     return tuple(_pair(base, new, timed, tested) for new in files)
 
 
-def several_threads(rows: Iterable[ThroughputChange]) -> bool:
-    """Whether the rows must be told apart by their threads; 0 is that of somebody else's file."""
-    return len({row.threads for row in rows} - {0}) > 1
+def several(numbers: Iterable[int]) -> bool:
+    """Whether rows must be told apart by their threads or sizes; 0 is somebody else's file."""
+    return len(set(numbers) - {0}) > 1
 
 
 def _pair(base: Observed, new: Observed, timed: int, tested: int) -> Comparison:
@@ -132,7 +134,10 @@ class _Rows:
     def change(self, key: Key) -> ThroughputChange:
         names: dict[str, Any] = {
             name: getattr(key, name)
-            for name in ("workload", "batch_size", "threads", "implementation", "device")
+            for name in (
+                *("workload", "batch_size", "threads"),
+                *("implementation", "device", "hidden_size"),
+            )
         }
         old, fresh = self.base.rows.get(key), self.new.rows.get(key)
         if old is None or fresh is None:
@@ -239,6 +244,7 @@ def _accuracy_change(key: Key, base: Observed, new: Observed, confidence: float)
     names: dict[str, Any] = {
         "implementation": key.implementation,
         "device": key.device,
+        "hidden_size": key.hidden_size,
         "base": _mean(old),
         "new": _mean(fresh),
     }

@@ -9,10 +9,12 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bench.errors import BenchError, unknown
-from bench.recipes import RECIPES
+from bench.recipes import NO_RECIPE, RECIPES
 from impls import REGISTRY, GeneratorConfig
 from tasks import TASKS
 
+# What tells the cases of a run apart: implementation, device, hidden size.
+CaseKey = tuple[str, str, int]
 Dtype = Literal["float32", "float64"]
 WorkloadName = Literal["generate", "train_step", "sequence"]
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
@@ -75,6 +77,9 @@ class RunConfig(StrictModel):
 
     ``threads`` defaults to one, as in ``torch.utils.benchmark``: a pool makes small steps slower.
     Every row is timed on each count; parity, training and evaluation use the first.
+    ``more_hidden_sizes``: beside the model's own; every implementation has a case of each size.
+    ``recipe``: `NO_RECIPE` for parity and timing alone. ``steps``: of one timed call; None for 999
+    of ``generate`` and ``sequence``, 99 of ``train_step``.
     ``seed`` names the initial weights, the training data, the coin flips and the order of timing.
     ``sampling_seconds``: a process takes more than its ``rounds`` until these have taken that long.
     ``time_budget``: seconds that the timing may take; it ends with fewer rounds then, never with
@@ -90,6 +95,8 @@ class RunConfig(StrictModel):
     iterations: Annotated[int, Field(ge=1, le=10**9)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     model: GeneratorConfig = GeneratorConfig()
+    more_hidden_sizes: tuple[PositiveInt, ...] = ()
+    steps: Annotated[int, Field(ge=2, le=100_000)] | None = None
     batch_sizes: dict[WorkloadName, tuple[PositiveInt, ...]] = {
         name: DEFAULT_BATCH_SIZES[name] for name in DEFAULT_WORKLOADS
     }
@@ -102,6 +109,20 @@ class RunConfig(StrictModel):
     baseline: str = "torch_rnn"
     evaluation: EvaluationConfig = EvaluationConfig()
 
+    @property
+    def hidden_sizes(self) -> tuple[int, ...]:
+        """The model's own first, each once."""
+        return tuple(dict.fromkeys((self.model.hidden_size, *self.more_hidden_sizes)))
+
+    def model_of(self, hidden_size: int) -> GeneratorConfig:
+        """The model with so many hidden units."""
+        return replace(self.model, hidden_size=hidden_size)
+
+    @property
+    def trains(self) -> bool:
+        """Whether there is a recipe."""
+        return self.recipe != NO_RECIPE
+
 
 # Options whose fields have other names, or that set a part of one.
 _FIELDS: dict[str, tuple[str, ...]] = {
@@ -111,8 +132,9 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "workload": ("batch_sizes",),
     "preset": ("processes", "rounds", "sampling_seconds"),
     "rounds": ("rounds", "sampling_seconds"),
+    "hidden_size": ("model", "more_hidden_sizes"),
 } | dict.fromkeys(
-    ("hidden_size", "num_layers", "nonlinearity", "no_bias", "dropout", "bidirectional"),
+    ("num_layers", "nonlinearity", "no_bias", "dropout", "bidirectional"),
     ("model",),
 )
 # Where a field's command-line option has another name.
@@ -143,7 +165,9 @@ def validated(options: Mapping[str, Any]) -> RunConfig:
     if config.baseline not in REGISTRY:
         raise unknown("baseline", config.baseline, REGISTRY)
     _check_name("task", config.task, TASKS)
-    _check_name("recipe", config.recipe, RECIPES)
+    _check_name("recipe", config.recipe, (*RECIPES, NO_RECIPE))
+    if config.iterations and not config.trains:
+        raise BenchError(f"--iterations {config.iterations}: --recipe {NO_RECIPE} trains nothing")
     return config
 
 
@@ -220,6 +244,15 @@ def batch_sizes(text: str | None, workloads: str | None) -> dict[WorkloadName, t
     if text is None:
         return {name: DEFAULT_BATCH_SIZES[name] for name in chosen}
     return dict.fromkeys(chosen, _numbers(text, "--batch-size", LARGEST_BATCH_SIZE, "1,32"))
+
+
+def hidden_sizes(text: str) -> tuple[int, ...]:
+    """Sizes of the layers, from the comma list of the command line, each kept once.
+
+    Raises:
+        BenchError: not whole numbers from 1 to the largest that is likely.
+    """
+    return _numbers(text, "--hidden-size", LARGEST_HIDDEN_SIZE, "128")
 
 
 def thread_counts(text: str) -> tuple[int, ...]:

@@ -47,7 +47,7 @@ def to_pytest_benchmark(result: Result) -> dict[str, Any]:
             "project": "rnn-bench",
             "branch": "(unknown)",
         },
-        "benchmarks": [_saved_benchmark(*timed) for timed in _timed(result)],
+        "benchmarks": [_saved_benchmark(result, *timed) for timed in _timed(result)],
         "datetime": result.created_at,
         "version": PYTEST_BENCHMARK_VERSION,
     }
@@ -97,20 +97,28 @@ def to_csv(result: Result) -> str:
 
 def _timed(result: Result) -> list[tuple[Case, Throughput]]:
     """Every row that was timed, also those of a case that failed afterwards: it says so itself."""
-    rows: dict[str, tuple[Case, Throughput]] = {}
+    rows: dict[tuple[str, int], tuple[Case, Throughput]] = {}
     for case in result.cases:
         for row in case.throughput:
-            name = _name(case, row)
-            if name in rows:
+            name = _name(case, row, "")
+            if (name, case.model.hidden_size) in rows:
                 raise BenchError(f"this result has two rows '{name}'; no other tool takes both")
-            rows[name] = case, row
+            rows[name, case.model.hidden_size] = case, row
     if not rows:
         raise BenchError("this result has no timed rows to export")
     return list(rows.values())
 
 
-def _name(case: Case, row: Throughput) -> str:
-    return f"{case.implementation} {case.device} {row.workload} {row.batch_size}{_threads(row)}"
+def _name(case: Case, row: Throughput, size: str) -> str:
+    return (
+        f"{case.implementation} {case.device} {row.workload} {row.batch_size}{_threads(row)}{size}"
+    )
+
+
+def _size(result: Result, case: Case) -> str:
+    """What tells rows of several hidden sizes apart; with one size the names are as ever."""
+    several = len({other.model.hidden_size for other in result.cases}) > 1
+    return f" H={case.model.hidden_size}" if several else ""
 
 
 def _threads(row: Throughput) -> str:
@@ -148,9 +156,9 @@ def _machine_info(environment: Environment) -> dict[str, Any]:
     }
 
 
-def _saved_benchmark(case: Case, row: Throughput) -> dict[str, Any]:
+def _saved_benchmark(result: Result, case: Case, row: Throughput) -> dict[str, Any]:
     param = f"{row.workload}-{row.batch_size}-{case.device}-{case.implementation}"
-    param += _threads(row).replace(" ", "-")
+    param += (_threads(row) + _size(result, case)).replace(" ", "-")
     return {
         "group": f"{row.workload}, batch {row.batch_size}, {case.device}",
         "name": f"{TIMED_TEST.partition('::')[2]}[{param}]",
@@ -219,7 +227,7 @@ def _beyond(ordered: Sequence[float], low: float, high: float) -> int:
 
 def _pyperf_benchmark(result: Result, case: Case, row: Throughput) -> dict[str, Any]:
     dates = {process.index: _date(process.created_at) for process in result.processes}
-    facts = _facts(case, row) | {"name": _name(case, row)}
+    facts = _facts(case, row) | {"name": _name(case, row, _size(result, case))}
     return {"metadata": _metadata(facts), "runs": list(_runs(row, dates))}
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bench import words
 from bench.schema import Case, Result, Trajectory
 from bench.summary import ThroughputRow, throughput_rows
 
@@ -76,7 +77,8 @@ def best_worst(result: Result, case: Case) -> Figure:
         axes.set_title(f"{word} of {of} (no. {index}): MSE {mse:.1e}", loc="left")
         axes.set_ylabel("value")
     lower.set_xlabel("step")
-    figure.suptitle(f"{case.implementation} on {case.device}", fontsize=8, fontweight="bold")
+    name = words.case(case.key, with_size=len(result.config.hidden_sizes) > 1)
+    figure.suptitle(name, fontsize=8, fontweight="bold")
     handles, labels = upper.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
     return figure
@@ -92,7 +94,9 @@ def training_loss(result: Result) -> Figure:
         colour, style = _look(number)
         axes.plot(loss, color=colour, alpha=0.15, linewidth=0.4)
         centre = np.arange(len(middle)) + (width - 1) / 2
-        axes.plot(centre, np.median(middle, axis=1), style, color=colour, label=_label(case))
+        axes.plot(
+            centre, np.median(middle, axis=1), style, color=colour, label=_label(case, result)
+        )
     axes.set_yscale("log")
     axes.set_xlabel("iteration")
     axes.set_ylabel("training loss (MSE)")
@@ -109,7 +113,7 @@ def error_growth(result: Result) -> Figure:
         errors = case.accuracy.mse_per_step if case.accuracy else ()
         colour, style = _look(number)
         steps = np.arange(first, first + len(errors))
-        axes.plot(steps, errors, style, color=colour, label=_label(case))
+        axes.plot(steps, errors, style, color=colour, label=_label(case, result))
     if result.baselines:
         zero, floor = result.baselines.zero.mse_per_step, result.baselines.recurrence.mse_per_step
         steps = np.arange(first, first + len(zero))
@@ -131,15 +135,17 @@ def throughput(result: Result) -> Figure:
     An interval that reaches beyond its bar by more than the longest bar is cut there.
     """
     rows = [row for row in throughput_rows(result) if row.best]
-    groups = list(dict.fromkeys((row.workload, row.batch_size) for row in rows))
-    bars = max(sum((r.workload, r.batch_size) == group for r in rows) for group in groups)
+    groups = list(dict.fromkeys(row.group for row in rows))
+    bars = max(sum(row.group == group for row in rows) for group in groups)
     height = len(groups) * (0.17 * bars + 0.42) + 0.3
     figure = Figure(figsize=(WIDTH_INCHES, height), layout="constrained")
     panels = figure.subplots(len(groups), 1, squeeze=False)[:, 0]
     several = len(result.config.threads) > 1
     for axes, group in zip(panels, groups, strict=True):
-        _bars(axes, [row for row in rows if (row.workload, row.batch_size) == group], several)
-        axes.set_title(f"{group[0]}, batch {group[1]:,}", loc="left")
+        _bars(axes, [row for row in rows if row.group == group], several)
+        workload, hidden_size, batch_size = group
+        size = f", H={hidden_size}" if len(result.config.hidden_sizes) > 1 else ""
+        axes.set_title(f"{workload}, batch {batch_size:,}{size}", loc="left")
     panels[-1].set_xlabel("thousand sequence-steps per second")
     return figure
 
@@ -184,8 +190,9 @@ def _look(number: int) -> tuple[str, str]:
     return COLOURS[number % len(COLOURS)], STYLES[number % len(STYLES)]
 
 
-def _label(case: Case) -> str:
-    return f"{case.implementation}, {case.device}"
+def _label(case: Case, result: Result) -> str:
+    size = f", H={case.model.hidden_size}" if len(result.config.hidden_sizes) > 1 else ""
+    return f"{case.implementation}, {case.device}{size}"
 
 
 _OF_ALL = {

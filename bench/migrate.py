@@ -28,7 +28,7 @@ def _from_schema_1(data: dict[str, Any]) -> None:
 
 
 def _from_schema_2(data: dict[str, Any]) -> None:
-    """Schema 2 knew one count of threads, that of the whole run."""
+    """Schema 2 knew one count of threads and one hidden size, those of the whole run."""
     config = data.get("config")
     if not isinstance(config, dict):
         return
@@ -41,6 +41,9 @@ def _from_schema_2(data: dict[str, Any]) -> None:
     ]
     for row in (*rows, *_objects(data, "ceilings")):
         row["threads"] = threads
+    model = config.get("model")
+    for control in _objects(data, "controls"):
+        control["hidden_size"] = model.get("hidden_size") if isinstance(model, dict) else None
 
 
 def _objects(data: dict[str, Any], name: str) -> list[dict[str, Any]]:

@@ -13,6 +13,9 @@ Device = Annotated[
 ]
 Dtype = Annotated[str, typer.Option(help=f"{' or '.join(DTYPES)}.")]
 Seed = Annotated[int, typer.Option(help="Names the weights, the data and the order of timing.")]
+HiddenSizes = Annotated[
+    str, typer.Option("--hidden-size", help="Units of a layer, H: a comma list, a case each.")
+]
 HiddenSize = Annotated[int, typer.Option(help="Units of a layer, H.")]
 NumLayers = Annotated[int, typer.Option(help="Stacked layers, L.")]
 Nonlinearity = Annotated[str, typer.Option(help="tanh or relu.")]

@@ -46,7 +46,8 @@ def planned(result: Result) -> Iterator[Plan]:
     evaluated = [case for case in result.cases if case.accuracy]
     for case in evaluated:
         device = case.device.replace(":", "")
-        yield Plan(f"best_worst_{case.implementation}_{device}", "best_worst", case)
+        size = f"_h{case.model.hidden_size}" if len(result.config.hidden_sizes) > 1 else ""
+        yield Plan(f"best_worst_{case.implementation}_{device}{size}", "best_worst", case)
     for name, has_data in {
         "training_loss": any(case.training for case in result.cases),
         "error_growth": bool(evaluated),

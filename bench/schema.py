@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from bench.config import RunConfig, StrictModel
+from bench.config import CaseKey, RunConfig, StrictModel
 from impls import GeneratorConfig
 
 SCHEMA_VERSION = 3
@@ -245,9 +245,9 @@ class Case(StrictModel):
     throughput: tuple[Throughput, ...] = ()
 
     @property
-    def key(self) -> tuple[str, str]:
+    def key(self) -> CaseKey:
         """What tells the cases of one run apart."""
-        return self.implementation, self.device
+        return self.implementation, self.device, self.model.hidden_size
 
 
 class Control(StrictModel):
@@ -255,7 +255,13 @@ class Control(StrictModel):
 
     implementation: Name
     device: Name
+    hidden_size: Count
     throughput: tuple[Throughput, ...] = ()
+
+    @property
+    def key(self) -> CaseKey:
+        """That of the case which it repeats."""
+        return self.implementation, self.device, self.hidden_size
 
 
 class Canary(StrictModel):
@@ -314,5 +320,7 @@ class Result(StrictModel):
     @model_validator(mode="after")
     def _each_case_once(self) -> Self:
         if len({case.key for case in self.cases}) < len(self.cases):
-            raise ValueError("cases must not have an implementation twice on one device")
+            raise ValueError(
+                "cases must not have an implementation twice on one device with one hidden size"
+            )
         return self

@@ -320,10 +320,7 @@ class _Runner:
             config=config,
             environment=self.environment,
             cases=tuple(
-                case.model_copy(
-                    update={"throughput": arms.throughput(case.implementation, case.device)}
-                )
-                for case in cases
+                case.model_copy(update={"throughput": arms.throughput(*case.key)}) for case in cases
             ),
             controls=arms.controls(),
             canaries=arms.canaries(),

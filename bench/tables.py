@@ -28,7 +28,7 @@ def heading(result: Result) -> str:
     config, model, machine = result.config, result.config.model, result.environment
     parts = [
         f"{config.task}, recipe {config.recipe}, seed {config.seed}",
-        f"H={model.hidden_size} L={model.num_layers} {model.nonlinearity}"
+        f"H={','.join(map(str, config.hidden_sizes))} L={model.num_layers} {model.nonlinearity}"
         + ("" if model.bias else " no bias")
         + (f" dropout {model.dropout}" if model.dropout else ""),
         config.dtype,
@@ -58,7 +58,8 @@ def result_tables(result: Result, only: str | None = None) -> list[Table]:
         "parity": lambda: parity(result.cases),
     }
     if only is None:
-        return [builders[name]() for name in ("accuracy", "throughput", "costs", "parity")]
+        names = ("accuracy", "throughput", "costs", "parity")
+        return [builders[name]() for name in names[0 if result.config.trains else 1 :]]
     if only not in builders:
         raise unknown("table", only, builders)
     return [builders[only]()]
@@ -69,28 +70,34 @@ def overview(result: Result) -> Table:
     timed = [row for row in throughput_rows(result) if row.best]
     groups = list(dict.fromkeys((row.workload, row.batch_size) for row in timed))
     cells = {
-        (row.implementation, row.device, row.workload, row.batch_size): (
+        (row.implementation, row.device, row.hidden_size, row.workload, row.batch_size): (
             significant(row.microseconds_per_step)
             + ("" if row.ratio is None else f" ({ratio(row.ratio)})")
         )
         for row in timed
     }
-    rows = tuple(
-        (
-            case.implementation,
-            case.device,
-            error(case.accuracy.mse_mean) if row.passed and case.accuracy else _shortfall(row),
-            *(cells.get((*case.key, *group), NOTHING) for group in groups),
+    sizes = _sizes(result.cases)
+    sections = tuple(
+        tuple(
+            (
+                case.implementation,
+                case.device,
+                *((str(size),) if len(sizes) > 1 else ()),
+                error(case.accuracy.mse_mean) if row.passed and case.accuracy else _shortfall(row),
+                *(cells.get((*case.key, *group), NOTHING) for group in groups),
+            )
+            for case, row in zip(result.cases, parity_rows(result.cases), strict=True)
+            if case.model.hidden_size == size
         )
-        for case, row in zip(result.cases, parity_rows(result.cases), strict=True)
+        for size in sizes
     )
     # Short, so that a table of 80 columns holds the five default ones.
     short = {"generate": "gen", "train_step": "train", "sequence": "seq"}
     titles = (f"{short.get(workload, workload)} {batch:,}" for workload, batch in groups)
     return Table(
         title="Overview",
-        columns=("implementation", "device", "mean MSE", *titles),
-        sections=(rows,),
+        columns=(*_case_columns(sizes), "mean MSE", *titles),
+        sections=sections,
         notes=(
             "mean MSE: closed loop, after training; always zero gets "
             f"{error(result.baselines.zero.mse_mean if result.baselines else None)}. gen and "
@@ -107,15 +114,17 @@ def accuracy(result: Result) -> Table:
     """Closed-loop errors, the trivial predictors beneath, and the lecture's own result."""
     evaluation = result.config.evaluation
     free = evaluation.points - 1 - evaluation.warm_up
-    published = ("lecture, published", "sine", error(PUBLISHED_MSE)) + (NOTHING,) * 4
+    sizes = _sizes(result.cases)
+    free_column = ("",) if len(sizes) > 1 else ()
+    published = ("lecture, published", "sine", *free_column, error(PUBLISHED_MSE))
     return Table(
         title=f"Accuracy: squared error over {free:,} free-running steps of "
         f"{evaluation.sequences:,} {result.config.task}s",
-        columns=("implementation", "device", "mean", "median", "best", "worst", "training"),
+        columns=(*_case_columns(sizes), "mean", "median", "best", "worst", "training"),
         sections=(
-            tuple(_accuracy(row) for row in accuracy_rows(result)),
-            tuple(_accuracy(row) for row in baseline_rows(result)),
-            (published,),
+            tuple(_accuracy(row, sizes) for row in accuracy_rows(result)),
+            tuple(_accuracy(row, sizes) for row in baseline_rows(result)),
+            (published + (NOTHING,) * 4,),
         ),
         notes=(
             "exact recurrence: x[t+1] = 2 cos(step) x[t] - x[t-1] in float32, the floor. "
@@ -163,10 +172,11 @@ def costs(result: Result) -> Table:
 
 def parity(cases: tuple[Case, ...]) -> Table:
     """The largest errors against the float64 reference."""
+    sizes = _sizes(cases)
     return Table(
         title="Parity with the float64 reference",
-        columns=("implementation", "device", "verdict", "output", "gradient", "tolerance"),
-        sections=(tuple(_parity(row) for row in parity_rows(cases)),),
+        columns=(*_case_columns(sizes), "verdict", "output", "gradient", "tolerance"),
+        sections=(tuple(_parity(row, sizes) for row in parity_rows(cases)),),
         notes=(
             "largest error of predictions and states, and of all gradients, relative to the "
             "largest magnitude of each where that is above 1.",
@@ -214,26 +224,22 @@ def _best_note(result: Result) -> tuple[str, ...]:
 def _names(result: Result) -> Row:
     """The columns that name a timed row."""
     threads = ("threads",) if len(result.config.threads) > 1 else ()
-    return ("workload", "batch", "implementation", "device", *threads)
+    return ("workload", "batch", *_case_columns(_sizes(result.cases)), *threads)
 
 
 def _name(row: ThroughputRow, result: Result) -> Row:
-    threads = (f"{row.threads}{'*' if row.best else ' '}",)
     several = len(result.config.threads) > 1
-    name = (row.workload, f"{row.batch_size:,}", row.implementation, row.device)
-    return name + threads if several else name
+    threads = (f"{row.threads}{'*' if row.best else ' '}",) if several else ()
+    case = _case_name(row, _sizes(result.cases))
+    return (row.workload, f"{row.batch_size:,}", *case, *threads)
 
 
 def _sections(result: Result, cells: Callable[[ThroughputRow], Row]) -> tuple[tuple[Row, ...], ...]:
     """The timed rows in words, a section for every workload and batch size."""
     rows = throughput_rows(result)
-    groups = dict.fromkeys((row.workload, row.batch_size) for row in rows)
+    groups = dict.fromkeys(row.group for row in rows)
     return tuple(
-        tuple(
-            (*_name(row, result), *cells(row))
-            for row in rows
-            if (row.workload, row.batch_size) == group
-        )
+        tuple((*_name(row, result), *cells(row)) for row in rows if row.group == group)
         for group in groups
     )
 
@@ -280,17 +286,33 @@ def _quality(result: Result) -> str:
     return "; ".join(parts) + "."
 
 
-def _accuracy(row: AccuracyRow) -> Row:
+def _sizes(cases: tuple[Case, ...]) -> list[int]:
+    """The hidden sizes, each once: several of them take a column."""
+    return list(dict.fromkeys(case.model.hidden_size for case in cases))
+
+
+def _case_columns(sizes: list[int]) -> Row:
+    return ("implementation", "device", *(("H",) if len(sizes) > 1 else ()))
+
+
+def _case_name(row: ThroughputRow | ParityRow, sizes: list[int]) -> Row:
+    size = (str(row.hidden_size),) if len(sizes) > 1 else ()
+    return (row.implementation, row.device, *size)
+
+
+def _accuracy(row: AccuracyRow, sizes: list[int]) -> Row:
+    size = (str(row.hidden_size or ""),) if len(sizes) > 1 else ()
+    name = (row.label, row.device or "", *size)
     if row.mse_mean is None:
-        return (row.label, row.device or "", row.status) + (NOTHING,) * 3 + (_seconds(row),)
+        return (*name, row.status) + (NOTHING,) * 3 + (_seconds(row),)
     errors = (row.mse_mean, row.mse_median, row.mse_best, row.mse_worst)
-    return (row.label, row.device or "", *(error(value) for value in errors), _seconds(row))
+    return (*name, *(error(value) for value in errors), _seconds(row))
 
 
-def _parity(row: ParityRow) -> Row:
+def _parity(row: ParityRow, sizes: list[int]) -> Row:
     errors = (row.output_error, row.gradient_error, row.tolerance)
     cells = (NOTHING if value is None else f"{value:.1e}" for value in errors)
-    return (row.implementation, row.device, _verdict(row), *cells)
+    return (*_case_name(row, sizes), _verdict(row), *cells)
 
 
 def _verdict(row: ParityRow) -> str:
@@ -298,17 +320,18 @@ def _verdict(row: ParityRow) -> str:
 
 
 def _shortfall(row: ParityRow) -> str:
-    """What stands where a case has no error to show: it was wrong, or how far it got."""
-    return "FAIL" if row.passed is False else row.status
+    """What stands where a case has no error to show: it was wrong, or how far it got.
+
+    Nothing where all went well, and none was to be found out.
+    """
+    return "FAIL" if row.passed is False else NOTHING if row.status == "ok" else row.status
 
 
 def _reasons(cases: tuple[Case, ...]) -> tuple[str, ...]:
-    reasons = [
-        f"{case.implementation} on {case.device} {case.status}: {case.reason}."
-        for case in cases
-        if case.reason
-    ]
-    unfinished = [f"{c.implementation} on {c.device}" for c in cases if c.status == "pending"]
+    several = len(_sizes(cases)) > 1
+    names = {case.key: words.case(case.key, with_size=several) for case in cases}
+    reasons = [f"{names[case.key]} {case.status}: {case.reason}." for case in cases if case.reason]
+    unfinished = [names[case.key] for case in cases if case.status == "pending"]
     if unfinished:
         reasons.append(f"The run was cut short before it finished {', '.join(unfinished)}.")
     return tuple(reasons)

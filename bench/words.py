@@ -45,6 +45,12 @@ def plus_minus(low: float | None, high: float | None) -> str:
     return "±" + percent(half) if half <= 1.0 else "±>100%"
 
 
+def case(key: tuple[str, str, int], *, with_size: bool) -> str:
+    """A case by its implementation, its device and, where there are several, its hidden size."""
+    implementation, device, hidden_size = key
+    return f"{implementation} on {device}" + (f" with H={hidden_size}" if with_size else "")
+
+
 def thread_counts(counts: Sequence[int]) -> str:
     """Such as "1 and 2 threads"."""
     *others, last = map(str, counts)

@@ -61,7 +61,7 @@ class Session:
         self._pins.enter_context(environment.pinned(config.threads[0]))
         self._dtype: torch.dtype = getattr(torch, config.dtype)
         self._rows: dict[Arm, _Row] = {}
-        self._models: dict[tuple[str, str, str, int], Generator] = {}
+        self._models: dict[tuple[str, str, str, int, int], Generator] = {}
         self._trained: Generator | None = None
         # From the system, so that no implementation can foresee the data; the same for all arms.
         self._entropy = secrets.randbits(64)
@@ -204,16 +204,19 @@ class Session:
         if arm.kind == CANARY:
             return None, ceilings.canary(device)
         model = self._model(arm, process)
-        workload = workloads.build(arm.workload, model, self.task, arm.batch_size, self.config.seed)
+        config = self.config
+        workload = workloads.build(
+            arm.workload, model, self.task, arm.batch_size, config.seed, config.steps
+        )
         return workload, measure.Cell(workload.call, device)
 
     def _model(self, arm: Arm, process: int) -> Generator:
         """One generator a case or control and count of threads; other weights in every process."""
-        key = (arm.kind, arm.implementation, arm.device, arm.threads)
+        key = (arm.kind, *arm.case, arm.threads)
         if key not in self._models:
             model = impls.create(
                 arm.implementation,
-                self.config.model,
+                self.config.model_of(arm.hidden_size),
                 device=arm.device,
                 dtype=self._dtype,
                 seed=self.config.seed,

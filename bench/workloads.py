@@ -5,6 +5,9 @@
   (no optimiser);
 - ``sequence``: 999 steps, all forced, no gradient.
 
+Or as many steps as a run says, of each: then a tenth of ``generate`` is forced, as 100 of 999 are,
+and the loss leaves out the first 20 steps or, where these are more, the first quarter.
+
 Setting up is not timed: data, weights and forcing exist before the first call. Every call of a
 block has data of its own, and `Workload.refresh` changes all of them, in place, by factors that
 nobody can foresee: an answer from an earlier call, or from a guess, is a wrong answer.
@@ -162,14 +165,20 @@ class Inference(Workload):
 
 
 class TrainStep(Workload):
-    """``train_step``: gradients of the loss after the first 20 steps, with respect to weights."""
+    """``train_step``: gradients of the loss after its warm-up, with respect to weights."""
+
+    @property
+    def loss_warm_up(self) -> int:
+        """Steps at the start that the loss leaves out."""
+        return min(LOSS_WARM_UP, self.steps // 4)
 
     def call(self) -> dict[str, torch.Tensor | None]:
         inputs, targets = self._next()
         self.model.train()
         self.model.zero_grad(set_to_none=True)
         predictions, _ = self.model(inputs, self._flags)
-        loss = F.mse_loss(predictions[LOSS_WARM_UP:], targets[LOSS_WARM_UP:])
+        skip = self.loss_warm_up
+        loss = F.mse_loss(predictions[skip:], targets[skip:])
         loss.backward()  # type: ignore[no-untyped-call]
         return {name: weight.grad for name, weight in self.model.weights().items()}
 
@@ -185,7 +194,9 @@ class TrainStep(Workload):
         return float(np.max([self._error(one) for one in frozen]))
 
     def _error(self, frozen: Frozen) -> float:
-        exact = _reference_gradients(self.model, frozen.inputs, frozen.targets, self.forced)
+        exact = _reference_gradients(
+            self.model, frozen.inputs, frozen.targets, self.forced, self.loss_warm_up
+        )
         missing = exact.keys() - frozen.outcome.keys()
         errors = [tensor_error(found, exact[name]) for name, found in frozen.outcome.items()]
         return float("inf") if missing else float(np.max(errors))
@@ -242,7 +253,14 @@ def _drawn(config: GeneratorConfig, seed: int) -> dict[str, torch.Tensor]:
     return weights
 
 
-def build(name: str, model: Generator, task: Task, batch_size: int, seed: int) -> Workload:
+def build(
+    name: str,
+    model: Generator,
+    task: Task,
+    batch_size: int,
+    seed: int,
+    steps: int | None = None,
+) -> Workload:
     """The workload ``name`` for a model that holds the weights to time.
 
     Args:
@@ -251,19 +269,26 @@ def build(name: str, model: Generator, task: Task, batch_size: int, seed: int) -
         task: draws the data.
         batch_size: B.
         seed: names the coin flips of ``train_step``; the data are drawn with the evaluation's seed.
+        steps: T, or None for the workload's own.
     """
-    points = SHORT_POINTS if name == "train_step" else LONG_POINTS
-    sequences = task.draw(np.random.default_rng(EvaluationConfig().seed), batch_size, points)
+    forced = forcing(name, seed, steps)
+    rng = np.random.default_rng(EvaluationConfig().seed)
+    sequences = task.draw(rng, batch_size, len(forced) + 1)
     kind = TrainStep if name == "train_step" else Inference
-    return kind(name, model, sequences, forcing(name, seed), batch_size)
+    return kind(name, model, sequences, forced, batch_size)
 
 
-def forcing(name: str, seed: int) -> Forced:
-    """Which steps of the workload ``name`` are forced, (T,)."""
+def forcing(name: str, seed: int, steps: int | None = None) -> Forced:
+    """Which steps of the workload ``name`` are forced, (T,); T is ``steps``, or its own."""
     if name == "train_step":
-        return coin_flips(np.random.default_rng((seed, 4)), SHORT_POINTS - 1, 0.5)
-    steps = LONG_POINTS - 1
-    return warm_up(steps, EvaluationConfig().warm_up if name == "generate" else steps)
+        rng = np.random.default_rng((seed, 4))
+        return coin_flips(rng, steps or SHORT_POINTS - 1, 0.5)
+    if name == "sequence":
+        steps = steps or LONG_POINTS - 1
+        return warm_up(steps, steps)
+    if steps is None:
+        return warm_up(LONG_POINTS - 1, EvaluationConfig().warm_up)
+    return warm_up(steps, max(1, steps // 10))
 
 
 def _plain(tensor: torch.Tensor) -> Array:
@@ -286,15 +311,15 @@ def _with_cycles(weights: dict[str, torch.Tensor], seed: int) -> dict[str, torch
 
 
 def _reference_gradients(
-    model: Generator, inputs: Array, targets: Array, forced: Forced
+    model: Generator, inputs: Array, targets: Array, forced: Forced, skip: int
 ) -> dict[str, Array]:
     config = model.config
     weights = weight_arrays(model)
     h0 = np.zeros((config.num_layers, inputs.shape[1], config.hidden_size))
     rollout = reference.forward(config, weights, inputs, forced.tolist(), h0)
     difference = rollout.predictions - targets
-    difference[:LOSS_WARM_UP] = 0.0
-    d_predictions = 2.0 * difference / difference[LOSS_WARM_UP:].size
+    difference[:skip] = 0.0
+    d_predictions = 2.0 * difference / difference[skip:].size
     d_h_n = np.zeros_like(rollout.h_n)
     return reference.backward(
         config, weights, forced.tolist(), rollout, d_predictions, d_h_n

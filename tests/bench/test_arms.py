@@ -77,9 +77,7 @@ def fill(arms, arm, seconds, process=0, **options):
 
 
 def row_of(arms, arm):
-    [found] = [
-        row for row in arms.throughput(arm.implementation, arm.device) if row.key == cell(arm)
-    ]
+    [found] = [row for row in arms.throughput(*arm.case) if row.key == cell(arm)]
     return found
 
 
@@ -90,7 +88,7 @@ def result_of(arms, names=("manual_cell", "torch_rnn")):
         config=CONFIG,
         environment=environment.describe(),
         cases=tuple(
-            case(name).model_copy(update={"throughput": arms.throughput(name, "cpu")})
+            case(name).model_copy(update={"throughput": arms.throughput(name, "cpu", 4)})
             for name in names
         ),
         controls=arms.controls(),
@@ -126,8 +124,8 @@ def test_an_arm_goes_on_with_the_samples_of_its_own_threads():
     result = result_of(arms, ["manual_cell"]).model_copy(update={"config": config})
     later = Arms(config, [case("manual_cell")])
     later.take_over(result)
-    assert later.throughput("manual_cell", "cpu") == arms.throughput("manual_cell", "cpu")
-    assert len({row.samples for row in later.throughput("manual_cell", "cpu")}) == 6
+    assert later.throughput("manual_cell", "cpu", 4) == arms.throughput("manual_cell", "cpu", 4)
+    assert len({row.samples for row in later.throughput("manual_cell", "cpu", 4)}) == 6
     assert later.controls() == arms.controls()
     assert later.canaries() == arms.canaries()
 
@@ -197,10 +195,10 @@ def test_the_control_of_another_case_stays_open(arms):
 def test_the_open_arms_of_a_case_are_its_rows_and_its_control():
     arms = Arms(CONFIG, [case(n, d) for d in ("cpu", "cuda") for n in CONFIG.implementations])
     expected = [(kind, "cuda", *c) for kind in ("case", "control") for c in CELLS]
-    found = [(a.kind, a.device, *cell(a)) for a in arms.of_case("torch_rnn", "cuda")]
+    found = [(a.kind, a.device, *cell(a)) for a in arms.of_case("torch_rnn", "cuda", 4)]
     assert sorted(found) == sorted(expected)
     arms.close(pick(arms, size=3, device="cuda"))
-    assert [cell(a) for a in arms.of_case("manual_cell", "cuda")] == [CELLS[0], CELLS[2]]
+    assert [cell(a) for a in arms.of_case("manual_cell", "cuda", 4)] == [CELLS[0], CELLS[2]]
 
 
 def test_an_arm_may_be_closed_while_all_are_gone_through(arms):
@@ -228,7 +226,7 @@ def test_a_control_alone_is_nothing_left_to_find_out(arms):
 
 def test_what_was_not_sampled_has_no_row(arms):
     arms.prepared(pick(arms), 0, prepared())
-    assert arms.throughput("manual_cell", "cpu") == ()
+    assert arms.throughput("manual_cell", "cpu", 4) == ()
     assert arms.controls() == arms.canaries() == ()
     assert list(arms.timed_cases()) == []
 
@@ -251,7 +249,7 @@ def test_a_row_holds_what_each_process_found(arms):
     assert row.joules_per_call is None
     assert row.steps_per_second.estimate == pytest.approx(10 * 3 / (0.225 * 0.21) ** 0.5)
     assert row.noise > 0
-    assert list(arms.timed_cases()) == [("manual_cell", "cpu")]
+    assert list(arms.timed_cases()) == [("manual_cell", "cpu", 4)]
 
 
 def test_a_case_a_control_and_a_canary_are_told_apart(arms):
@@ -259,7 +257,9 @@ def test_a_case_a_control_and_a_canary_are_told_apart(arms):
     canary = pick(arms, "canary")
     for arm, seconds in ((case_, 0.1), (control, 0.2), (canary, 0.3)):
         fill(arms, arm, [seconds], steps=1)
-    assert [s.seconds for row in arms.throughput("torch_rnn", "cpu") for s in row.samples] == [0.1]
+    assert [s.seconds for row in arms.throughput("torch_rnn", "cpu", 4) for s in row.samples] == [
+        0.1
+    ]
     [found] = arms.controls()
     assert [s.seconds for row in found.throughput for s in row.samples] == [0.2]
     assert [s.seconds for c in arms.canaries() for s in c.samples] == [0.3]
@@ -425,10 +425,10 @@ def test_all_is_taken_over(arms):
     later = taken_over(sampled(arms))
     assert later.canaries() == arms.canaries()
     assert later.controls() == arms.controls()
-    assert later.throughput("manual_cell", "cpu") == arms.throughput("manual_cell", "cpu")
-    assert later.throughput("torch_rnn", "cpu") == ()
+    assert later.throughput("manual_cell", "cpu", 4) == arms.throughput("manual_cell", "cpu", 4)
+    assert later.throughput("torch_rnn", "cpu", 4) == ()
     assert len(later.controls()[0].throughput[0].samples) == 9
-    assert later.throughput("manual_cell", "cpu")[0].joules_per_call == 2.5
+    assert later.throughput("manual_cell", "cpu", 4)[0].joules_per_call == 2.5
 
 
 def test_ceilings_are_taken_over(arms):
@@ -446,7 +446,7 @@ def test_flags_that_were_taken_over_are_found_anew(arms):
         for turn in range(8):
             later.sampled(arm, 1, turn, block([1.0, 1.5][turn % 2]))
         later.prepared(arm, 1, prepared())
-    rows = [*later.throughput("manual_cell", "cpu"), *later.canaries()]
+    rows = [*later.throughput("manual_cell", "cpu", 4), *later.canaries()]
     assert len(rows) == 2
     assert all(set(flags(row)) == {()} for row in rows)
 

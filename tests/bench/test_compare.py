@@ -329,7 +329,7 @@ def test_every_choice_of_a_run_is_a_setting_or_says_how_often_it_is_timed(golden
     told = observed.load(golden).settings
     often = {
         "implementations", "devices", "batch_sizes", "processes", "rounds", "sampling_seconds",
-        "time_budget", "time_limit", "baseline", "threads",
+        "time_budget", "time_limit", "baseline", "threads", "more_hidden_sizes",
     }  # fmt: skip
     expected = set(RunConfig.model_fields) - often - {"model", "evaluation"}
     assert expected <= set(told)

@@ -106,7 +106,7 @@ def entries(liar):
 
 def is_whole(case, config):
     """Whether it is ok and has all rows, and these all samples."""
-    rows = [(name, size) for name, sizes in config.batch_sizes.items() for size in sizes]
+    rows = [(name, size, 1) for name, sizes in config.batch_sizes.items() for size in sizes]
     rounds = list(range(config.rounds))
     return (
         case.status == "ok"

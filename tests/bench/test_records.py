@@ -59,7 +59,7 @@ def test_the_field_names_of_schema_3(golden):
     assert list(row["samples"][0]) == ["process", "round", "seconds", "flags"]
     assert list(row["steps_per_second"]) == ["estimate", "low", "high"]
     assert list(row["limit"]) == ["seconds", "bound"]
-    assert list(data["controls"][0]) == ["implementation", "device", "throughput"]
+    assert list(data["controls"][0]) == ["implementation", "device", "hidden_size", "throughput"]
     assert list(data["canaries"][0]) == ["device", "samples"]
     assert list(data["processes"][0]) == [
         "index", "created_at", "rounds", "complete", "seconds", "busy_seconds",
@@ -108,6 +108,8 @@ def test_a_file_of_schema_2_still_loads(golden_2, golden, tmp_path):
             row.pop("threads")
     for found in new["ceilings"]:
         found.pop("threads")
+    assert [new["config"].pop(name) for name in ("more_hidden_sizes", "steps")] == [[], None]
+    assert [control.pop("hidden_size") for control in new["controls"]] == [4]
     assert new == old
 
 
@@ -271,6 +273,9 @@ EDITS = {
     "an unknown bound": (f"{ROW}.limit.bound", "luck", "'arithmetic', 'memory' or 'latency'"),
     "a limit without end": (f"{ROW}.limit.seconds", float("inf"), "finite"),
     "a limit that is left out": (f"{ROW}.limit", REMOVED, "Field required"),
+    "a control of no size": ("controls.0.hidden_size", 0, "greater than or equal to 1"),
+    "sizes as text": ("config.more_hidden_sizes", "16", "valid array"),
+    "one step": ("config.steps", 1, "greater than or equal to 2"),
     "a control without a device": ("controls.0.device", REMOVED, "Field required"),
     "a control like a path": ("controls.0.implementation", "../../x", "should match"),
     "a canary that never sang": ("canaries.0.samples", [], "at least 1 item"),

@@ -132,7 +132,10 @@ def test_a_whole_run_is_on_disk(whole):
     result, path, watcher = whole
     assert records.load(path) == result
     assert list(path.parent.iterdir()) == [path]
-    assert [case.key for case in result.cases] == [("torch_rnn", "cpu"), ("manual_cell", "cpu")]
+    assert [case.key for case in result.cases] == [
+        ("torch_rnn", "cpu", 6),
+        ("manual_cell", "cpu", 6),
+    ]
     assert result.cases[0].weights_digest == result.cases[1].weights_digest
     assert result.baselines.zero.mse_mean > result.baselines.recurrence.mse_mean
     assert not watcher.notes

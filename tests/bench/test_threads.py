@@ -127,7 +127,7 @@ def test_each_count_is_kept_once_in_its_order(counts):
 @needs_two_cores
 def test_a_worker_runs_each_arm_on_its_own_count(fast):
     session = Session(TWO, {n: REGISTRY[n] for n in TWO.implementations}, lambda: None)
-    arms = {n: Arm("case", "manual_cell", "cpu", "generate", 3, n) for n in (1, 2)}
+    arms = {n: Arm("case", "manual_cell", "cpu", 6, "generate", 3, n) for n in (1, 2)}
     try:
         assert torch.get_num_threads() == 1
         seen = []
@@ -157,7 +157,7 @@ def test_a_worker_runs_each_arm_on_its_own_count(fast):
 @pytest.mark.parametrize("threads", [1, 2])
 def test_who_takes_the_other_count_is_caught_on_either(threads, fast):
     session = Session(TWO, {n: REGISTRY[n] for n in TWO.implementations}, lambda: None)
-    arm = Arm("case", "manual_cell", "cpu", "generate", 3, threads)
+    arm = Arm("case", "manual_cell", "cpu", 6, "generate", 3, threads)
     try:
         session.prepare(arm, 0)
         model = session._rows[arm].workload.model
@@ -175,7 +175,7 @@ def test_no_data_are_the_same_on_another_count(fast):
     try:
         read = []
         for threads in (1, 2):
-            arm = Arm("case", "manual_cell", "cpu", "generate", 3, threads)
+            arm = Arm("case", "manual_cell", "cpu", 6, "generate", 3, threads)
             session.prepare(arm, 0)
             session.sample(arm)
             read.append(session._rows[arm].frozen[0].inputs)
@@ -206,8 +206,8 @@ def test_a_run_times_every_row_on_every_count_in_every_round(fast, tmp_path):
 def test_a_crash_of_a_row_says_on_how_many_threads():
     from bench.timing import describe
 
-    assert describe(Arm("case", "x", "cpu", "generate", 1000, 1)) == "generate at batch 1,000"
-    two = Arm("case", "x", "cpu", "generate", 1000, 2)
+    assert describe(Arm("case", "x", "cpu", 6, "generate", 1000, 1)) == "generate at batch 1,000"
+    two = Arm("case", "x", "cpu", 6, "generate", 1000, 2)
     assert describe(two) == "generate at batch 1,000 on 2 threads"
 
 

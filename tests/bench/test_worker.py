@@ -25,9 +25,9 @@ CASE = Case(
     implementation="manual_cell", device="cpu", dtype="float32", model=CONFIG.model,
     task="cosine", status="pending",
 )  # fmt: skip
-ARM = Arm("case", "manual_cell", "cpu", "generate", 3, 1)
-CONTROL = Arm("control", "manual_cell", "cpu", "generate", 3, 1)
-CANARY = Arm("canary", "canary", "cpu", "canary", 1, 1)
+ARM = Arm("case", "manual_cell", "cpu", 6, "generate", 3, 1)
+CONTROL = Arm("control", "manual_cell", "cpu", 6, "generate", 3, 1)
+CANARY = Arm("canary", "canary", "cpu", 0, "canary", 1, 1)
 
 
 @pytest.fixture(autouse=True)
@@ -326,7 +326,7 @@ def weights_of(session, arm):
 
 
 def test_the_rows_of_a_case_share_a_model_and_the_control_has_its_own(session):
-    rows = [ARM, Arm("case", "manual_cell", "cpu", "train_step", 2, 1), CONTROL]
+    rows = [ARM, Arm("case", "manual_cell", "cpu", 6, "train_step", 2, 1), CONTROL]
     for arm in rows:
         session.prepare(arm, 0)
     one, two, control = (session._rows[arm].workload.model for arm in rows)
@@ -340,7 +340,7 @@ def test_every_process_times_weights_of_its_own_the_same_for_all():
     found = {}
     for process in (0, 1):
         for name in CONFIG.implementations:
-            session, arm = opened(), Arm("case", name, "cpu", "generate", 1, 1)
+            session, arm = opened(), Arm("case", name, "cpu", 6, "generate", 1, 1)
             try:
                 session.prepare(arm, process)
                 found[process, name] = weights_of(session, arm)["weight_hh_l0"]
@@ -407,7 +407,7 @@ def inline():
 
 def test_inline_answers_as_a_session_does(inline):
     assert [case.key for case in inline.ask("plan")] == [
-        ("torch_rnn", "cpu"), ("manual_cell", "cpu"),
+        ("torch_rnn", "cpu", 6), ("manual_cell", "cpu", 6),
     ]  # fmt: skip
     assert inline.ask("prepare", ARM, 0).steps == 129
     inline.ask("sample", ARM)
