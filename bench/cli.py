@@ -42,6 +42,7 @@ from bench.options import (
 )
 from bench.progress import progress
 from bench.recipes import NO_RECIPE, RECIPES
+from bench.scaling import scaling_rows
 from bench.schema import Result
 from tasks import TASKS
 
@@ -239,7 +240,8 @@ def show(
     table: Annotated[
         str | None,
         typer.Option(
-            help="Print one: overview, accuracy, throughput, costs or parity.", show_default=False
+            help="Print one: overview, accuracy, throughput, costs, parity or scaling.",
+            show_default=False,
         ),
     ] = None,
     plots: Annotated[
@@ -421,6 +423,7 @@ def _numbers(result: Result) -> dict[str, Any]:
         "baselines": [asdict(row) for row in summary.baseline_rows(result)],
         "throughput": [asdict(row) for row in summary.throughput_rows(result)],
         "parity": [asdict(row) for row in summary.parity_rows(result.cases)],
+        "scaling": [asdict(row) for row in scaling_rows(result)],
         "quality": asdict(summary.quality(result)),
     }
 

@@ -1,7 +1,4 @@
-"""Results -> matplotlib's figures, each one column of a paper wide.
-
-Colours are Okabe and Ito's, which colour-blind readers tell apart.
-"""
+"""Results -> matplotlib's figures, each one column of a paper wide."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,12 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench import words
+from bench.looks import COLOURS, WIDTH_INCHES, look
+from bench.scaling import Against
+from bench.scaling_figures import scaling
 from bench.schema import Case, Result, Trajectory
 from bench.summary import ThroughputRow, throughput_rows
 
-WIDTH_INCHES = 3.5
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-STYLES = ("-", "--", "-.", ":")
 TRUTH = "#444444"
 STYLE: dict[Any, Any] = {
     "font.size": 8,
@@ -37,7 +34,15 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def save(name: str, result: Result, case: Case | None, files: Iterable[Path], stamp: str) -> None:
+def save(
+    name: str,
+    result: Result,
+    case: Case | None,
+    files: Iterable[Path],
+    stamp: str,
+    *,
+    lines: tuple[str, Against] | None = None,
+) -> None:
     """Draw one and write it down, ``stamp`` in its metadata.
 
     Args:
@@ -46,12 +51,16 @@ def save(name: str, result: Result, case: Case | None, files: Iterable[Path], st
         case: the one that `best_worst` is of.
         files: in the format of their suffix.
         stamp: tells what it was drawn from.
+        lines: the workload of `bench.scaling_figures.scaling`, and over which size.
 
     Raises:
         OSError: a file cannot be written.
     """
     with mpl.rc_context(STYLE):
-        figure = best_worst(result, case) if case else _OF_ALL[name](result)
+        if lines:
+            figure = scaling(result, *lines)
+        else:
+            figure = best_worst(result, case) if case else _OF_ALL[name](result)
         for file in files:
             metadata = {"Description": stamp}
             if file.suffix == ".svg":
@@ -91,7 +100,7 @@ def training_loss(result: Result) -> Figure:
         loss = np.asarray(case.training.loss if case.training else ())
         width = max(1, len(loss) // 50)
         middle = np.lib.stride_tricks.sliding_window_view(loss, width)
-        colour, style = _look(number)
+        colour, style = look(number)
         axes.plot(loss, color=colour, alpha=0.15, linewidth=0.4)
         centre = np.arange(len(middle)) + (width - 1) / 2
         axes.plot(
@@ -111,7 +120,7 @@ def error_growth(result: Result) -> Figure:
     first = result.config.evaluation.warm_up
     for number, case in enumerate(case for case in result.cases if case.accuracy):
         errors = case.accuracy.mse_per_step if case.accuracy else ()
-        colour, style = _look(number)
+        colour, style = look(number)
         steps = np.arange(first, first + len(errors))
         axes.plot(steps, errors, style, color=colour, label=_label(case, result))
     if result.baselines:
@@ -160,7 +169,7 @@ def _bars(axes: Axes, rows: list[ThroughputRow], several_threads: bool) -> None:
     low = rates - np.array([row.low or row.steps_per_second for row in rows]) / 1e3
     high = np.array([row.high or row.steps_per_second for row in rows]) / 1e3 - rates
     high = np.minimum(high, rates.max())
-    colours = [_look(number)[0] for number in range(len(rows))]
+    colours = [look(number)[0] for number in range(len(rows))]
     line = {"elinewidth": 0.8, "ecolor": "black"}
     axes.barh(names, rates, color=colours, xerr=[low, high], capsize=1.5, error_kw=line, height=0.7)
     for number, rate in enumerate(rates):
@@ -183,11 +192,6 @@ def _trajectory(axes: Axes, trajectory: Trajectory, warm_up: int) -> None:
 def _single(ratio: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(WIDTH_INCHES, WIDTH_INCHES / 1.618 * ratio), layout="constrained")
     return figure, figure.subplots()
-
-
-def _look(number: int) -> tuple[str, str]:
-    """Colour and dash both, so that lines that lie on each other still show as several."""
-    return COLOURS[number % len(COLOURS)], STYLES[number % len(STYLES)]
 
 
 def _label(case: Case, result: Result) -> str:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from bench import words
 from bench.errors import unknown
 from bench.render import Row, Table
+from bench.scaling import ScalingRow, scaling_rows
 from bench.schema import Case, Result
 from bench.summary import (
     AccuracyRow,
@@ -45,7 +46,7 @@ def heading(result: Result) -> str:
 
 
 def result_tables(result: Result, only: str | None = None) -> list[Table]:
-    """Accuracy, throughput, costs and parity; or the one that ``only`` names, or the overview.
+    """Accuracy, throughput, costs and parity; or the one that ``only`` names.
 
     Raises:
         BenchError: no table has that name.
@@ -56,6 +57,7 @@ def result_tables(result: Result, only: str | None = None) -> list[Table]:
         "throughput": lambda: throughput(result),
         "costs": lambda: costs(result),
         "parity": lambda: parity(result.cases),
+        "scaling": lambda: scaling(result),
     }
     if only is None:
         names = ("accuracy", "throughput", "costs", "parity")
@@ -170,6 +172,31 @@ def costs(result: Result) -> Table:
     )
 
 
+def scaling(result: Result) -> Table:
+    """Who is fastest at each workload, hidden size and batch size, and how surely."""
+    rows = scaling_rows(result)
+    groups = dict.fromkeys((row.workload, row.hidden_size) for row in rows)
+    return Table(
+        title="Scaling: the fastest at each size",
+        columns=(
+            *("workload", "H", "batch", "implementation", "device", "threads"),
+            *("us/step", "second", "ratio", "verdict"),
+        ),
+        sections=tuple(
+            tuple(_scaling(row) for row in rows if (row.workload, row.hidden_size) == group)
+            for group in groups
+        ),
+        notes=(
+            "us/step: microseconds for one step of the whole batch, each implementation at its "
+            "best count of threads. ratio: how many times as fast as the second, round by round, "
+            "with half of its own 95% interval.",
+            "surely: faster than every other there, by intervals that hold for all of them at once "
+            "with 95% confidence; cannot tell: not. Who is fastest was chosen by the same samples, "
+            "which flatters a little where two are close.",
+        ),
+    )
+
+
 def parity(cases: tuple[Case, ...]) -> Table:
     """The largest errors against the float64 reference."""
     sizes = _sizes(cases)
@@ -251,6 +278,18 @@ def _throughput(row: ThroughputRow) -> Row:
         plus_minus(row.low, row.high),
         ratio(row.ratio) + ("" if apart == NOTHING else f" {apart}"),
         percent(row.share_of_limit),
+    )
+
+
+def _scaling(row: ScalingRow) -> Row:
+    apart = plus_minus(row.low, row.high)
+    return (
+        *(row.workload, str(row.hidden_size), f"{row.batch_size:,}"),
+        *(row.implementation, row.device, str(row.threads)),
+        significant(row.microseconds_per_step),
+        row.second or NOTHING,
+        ratio(row.ratio) + ("" if apart == NOTHING else f" {apart}"),
+        row.verdict,
     )
 
 

@@ -311,11 +311,11 @@ def test_counts_in_words():
 def test_the_noise_floor_is_that_of_the_rows_own_threads(golden):
     result = load(golden)
     floors, wider = summary.noise_floors(result), summary.noise_floors(on_two(result, FACTORS, 1.5))
-    assert {key[3] for key in floors} == {1}
-    assert set(wider) == {(*key[:3], threads) for key in floors for threads in (1, 2)}
+    assert {key[-1] for key in floors} == {1}
+    assert set(wider) == {(*key[:-1], threads) for key in floors for threads in (1, 2)}
     for key, floor in floors.items():
         assert wider[key] == floor
-        assert wider[(*key[:3], 2)] != floor
+        assert wider[(*key[:-1], 2)] != floor
     assert summary.quality(on_two(result, FACTORS, 1.5)).noise_floor > 0.3
 
 

@@ -1,0 +1,93 @@
+"""Small multiples of how the implementations scale: log-log, axes shared, a panel a size."""
+
+from math import ceil
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bench.looks import WIDTH_INCHES, look
+from bench.scaling import Against, Panel, panels
+from bench.schema import Result
+
+# Two columns of a paper; a panel of its own takes one.
+FULL_WIDTH_INCHES = 2 * WIDTH_INCHES
+PANELS_A_ROW = 4
+LIMIT = "#999999"
+MOST_LABELS = 5
+
+
+def scaling(result: Result, workload: str, over: Against) -> Figure:
+    """Time of one step of the whole batch; bands are 95 % intervals, grey is the machine's limit.
+
+    Each implementation is at its best count of threads.
+    """
+    found = panels(result, workload, over)
+    columns = min(PANELS_A_ROW, len(found))
+    rows = ceil(len(found) / columns)
+    width = WIDTH_INCHES if columns == 1 else FULL_WIDTH_INCHES
+    figure = Figure(figsize=(width, 1.75 * rows + 0.75), layout="constrained")
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    names = list(dict.fromkeys(name for panel in found for name in panel.lines))
+    looks = {name: look(number) for number, name in enumerate(names)}
+    several_devices = len({device for _, device in names}) > 1
+    for number, axes in enumerate(grid.flat):
+        if number >= len(found):
+            axes.remove()
+            continue
+        _draw(axes, found[number], looks, several_devices=several_devices)
+        fixed = found[number].fixed
+        axes.set_title(f"H = {fixed}" if over == "batch size" else f"batch {fixed:,}", loc="left")
+        # Nobody is beneath: the shared axis would go without its numbers here.
+        axes.tick_params(labelbottom=number + columns >= len(found))
+    lines = [points for panel in found for points in panel.lines.values()]
+    _ticks(grid[0, 0], sorted({point.x for points in lines for point in points}))
+    figure.supxlabel(f"{over} ({'B' if over == 'batch size' else 'H'})", fontsize=8)
+    figure.supylabel(f"time per step of {workload} (µs)", fontsize=8)
+    handles = {
+        label: handle
+        for axes in figure.axes
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(
+        list(handles.values()), list(handles), loc="outside lower center",
+        ncols=2 if columns == 1 else 5,
+    )  # fmt: skip
+    return figure
+
+
+def _draw(
+    axes: Axes,
+    panel: Panel,
+    looks: dict[tuple[str, str], tuple[str, str]],
+    *,
+    several_devices: bool,
+) -> None:
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.grid(visible=True, which="major", linewidth=0.3, color="#E5E5E5")
+    axes.set_axisbelow(True)
+    if panel.limit:
+        axes.plot(
+            *zip(*panel.limit, strict=True),
+            color=LIMIT,
+            linewidth=0.7,
+            label="limit of this machine",
+        )
+    for name, points in panel.lines.items():
+        colour, style = looks[name]
+        xs = [point.x for point in points]
+        lows, highs = [point.low for point in points], [point.high for point in points]
+        axes.fill_between(xs, lows, highs, color=colour, alpha=0.18, linewidth=0)
+        label = f"{name[0]}, {name[1]}" if several_devices else name[0]
+        times = [point.microseconds for point in points]
+        axes.plot(xs, times, style, color=colour, marker="o", markersize=2.2, label=label)
+
+
+def _ticks(axes: Axes, xs: list[int]) -> None:
+    """A tick at every size that was timed; where they are many, every other has its number."""
+    every = ceil(len(xs) / MOST_LABELS)
+    labels = [f"{x:,}" if number % every == 0 else "" for number, x in enumerate(xs)]
+    axes.set_xticks(xs, labels)
+    axes.minorticks_off()
+    axes.xaxis.minorticks_off()
+    axes.yaxis.set_major_formatter("{x:,g}")
