@@ -38,11 +38,17 @@ def scaling(result: Result, workload: str, over: Against) -> Figure:
         fixed = found[number].fixed
         axes.set_title(f"H = {fixed}" if over == "batch size" else f"batch {fixed:,}", loc="left")
         # Nobody is beneath: the shared axis would go without its numbers here.
-        axes.tick_params(labelbottom=number + columns >= len(found))
-    lines = [points for panel in found for points in panel.lines.values()]
-    _ticks(grid[0, 0], sorted({point.x for points in lines for point in points}))
-    figure.supxlabel(f"{over} ({'B' if over == 'batch size' else 'H'})", fontsize=8)
-    figure.supylabel(f"time per step of {workload} (µs)", fontsize=8)
+        if number + columns >= len(found):
+            axes.tick_params(labelbottom=True)
+            axes.set_xlabel("batch size B" if over == "batch size" else "hidden size H")
+    points = [point for panel in found for line in panel.lines.values() for point in line]
+    _ticks(grid[0, 0], sorted({point.x for point in points}))
+    # An interval of two processes that differ wildly must not flatten all lines.
+    heights = [point.microseconds for point in points]
+    heights += [floor for panel in found for _, floor in panel.limit]
+    grid[0, 0].set_ylim(min(heights) / 1.5, max(heights) * 1.5)
+    for axes in grid[:, 0]:
+        axes.set_ylabel(f"{workload}: µs per step")
     handles = {
         label: handle
         for axes in figure.axes
@@ -50,7 +56,7 @@ def scaling(result: Result, workload: str, over: Against) -> Figure:
     }
     figure.legend(
         list(handles.values()), list(handles), loc="outside lower center",
-        ncols=2 if columns == 1 else 5,
+        ncols=2 if columns == 1 else 5, handlelength=2.8,
     )  # fmt: skip
     return figure
 
@@ -66,13 +72,6 @@ def _draw(
     axes.set_yscale("log")
     axes.grid(visible=True, which="major", linewidth=0.3, color="#E5E5E5")
     axes.set_axisbelow(True)
-    if panel.limit:
-        axes.plot(
-            *zip(*panel.limit, strict=True),
-            color=LIMIT,
-            linewidth=0.7,
-            label="limit of this machine",
-        )
     for name, points in panel.lines.items():
         colour, style = looks[name]
         xs = [point.x for point in points]
@@ -81,6 +80,9 @@ def _draw(
         label = f"{name[0]}, {name[1]}" if several_devices else name[0]
         times = [point.microseconds for point in points]
         axes.plot(xs, times, style, color=colour, marker="o", markersize=2.2, label=label)
+    if panel.limit:  # last, for the legend; beneath the others
+        xs, floors = [x for x, _ in panel.limit], [floor for _, floor in panel.limit]
+        axes.plot(xs, floors, color=LIMIT, linewidth=0.7, zorder=1, label="limit of this machine")
 
 
 def _ticks(axes: Axes, xs: list[int]) -> None:

@@ -395,6 +395,15 @@ def test_the_band_is_the_interval_and_the_limit_is_the_files(sized):
     assert panel.limit == [(batch, pytest.approx(1e6 * seconds / 100)) for batch in (1, 8, 64, 512)]
 
 
+def test_a_wild_interval_does_not_flatten_the_lines(golden):
+    def wild(name, size, batch, process):
+        return steady(name, size, batch, process) * (1.0, 50.0)[process]
+
+    axes = figures.scaling(timed(golden, wild, processes=2), "generate", "batch size").axes[0]
+    low, high = axes.get_ylim()
+    assert 1e-3 < low < high < 1e7
+
+
 def test_show_draws_it_and_prints_it(sized, tmp_path, capsys):
     path = tmp_path / "s.json"
     save(sized, path)
