@@ -26,7 +26,7 @@ Bidirectional = Annotated[
 ]
 Threads = Annotated[int, typer.Option(help="CPU threads; more than one slows small steps down.")]
 ThreadCounts = Annotated[
-    str, typer.Option(help="CPU threads: a comma list, each row timed on each; see Settings.")
+    str, typer.Option(help="CPU threads, a comma list; more than one slows small steps down.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 AsMarkdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")]

@@ -32,7 +32,10 @@ REST_SECONDS = 1.0
 
 @dataclass(slots=True)
 class _Row:
-    """An arm that was made ready; ``frozen`` is what the last call of each block computed."""
+    """An arm that was made ready; ``frozen`` is what the last call of each block computed.
+
+    Of blocks that are many, or long to check, some are drawn when their clocks have stopped.
+    """
 
     cell: measure.Cell
     calls: int
@@ -62,6 +65,7 @@ class Session:
         self._dtype: torch.dtype = getattr(torch, config.dtype)
         self._rows: dict[Arm, _Row] = {}
         self._models: dict[tuple[str, str, str, int, int], Generator] = {}
+        self._pool = workloads.Pool()
         self._trained: Generator | None = None
         # From the system, so that no implementation can foresee the data; the same for all arms.
         self._entropy = secrets.randbits(64)
@@ -158,6 +162,8 @@ class Session:
         seconds, outcome = measure.block(row.cell, row.calls)
         if row.workload:
             row.frozen.append(row.workload.freeze(outcome))
+            if len(row.frozen) > row.workload.most_frozen:  # which, nobody can foresee
+                del row.frozen[secrets.randbelow(len(row.frozen))]
         self._check_settings(arm)
         after = gpu.joules(device)
         used = None if before is None or after is None else (after - before) / row.calls
@@ -206,7 +212,14 @@ class Session:
         model = self._model(arm, process)
         config = self.config
         workload = workloads.build(
-            arm.workload, model, self.task, arm.batch_size, config.seed, config.steps
+            arm.workload,
+            model,
+            self.task,
+            arm.batch_size,
+            config.seed,
+            config.steps,
+            pool=self._pool,
+            owner=arm.implementation,
         )
         return workload, measure.Cell(workload.call, device)
 

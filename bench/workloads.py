@@ -23,9 +23,11 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from bench import limits
 from bench.config import EvaluationConfig
 from bench.errors import WrongWorkError
 from bench.parity import (
+    CHECKED_SEQUENCES,
     array,
     closed_loop_error,
     some_sequences,
@@ -41,7 +43,8 @@ Array = NDArray[np.float64]
 
 LONG_POINTS, SHORT_POINTS = 1000, 100
 LOSS_WARM_UP = 20
-MOST_BYTES = 1 << 26  # of data that calls have for themselves
+MOST_BYTES = 1 << 26  # of data that calls have for themselves, and of copies that wait
+MOST_OPERATIONS = 10**11  # of the reference, to check what one row computed: some seconds
 FACTORS = (0.9, 1.1)
 MOST_DRAWS = 50
 
@@ -58,6 +61,34 @@ class Frozen:
     outcome: dict[str, Array]
 
 
+class Pool:
+    """What the workloads of one process share, for there may be hundreds, which take turns.
+
+    The points that were drawn, which no implementation ever sees; and, one for each ``owner``, the
+    memory that calls read: whoever is timed has it filled anew right before, and checked right
+    after. Two implementations never share any.
+    """
+
+    def __init__(self) -> None:
+        self._points: dict[tuple[Any, ...], torch.Tensor] = {}
+        self._memory: dict[tuple[Any, ...], torch.Tensor] = {}
+
+    def points(self, sequences: Sequences, like: torch.Tensor) -> torch.Tensor:
+        """(2, T, B, I), inputs and targets; the same for whoever has the same."""
+        arrays = np.stack([sequences.inputs, sequences.targets])
+        key = (arrays.shape, hash(arrays.tobytes()), like.device, like.dtype)
+        if key not in self._points:
+            self._points[key] = torch.tensor(arrays, device=like.device, dtype=like.dtype)
+        return self._points[key]
+
+    def memory(self, owner: str, sets: int, like: torch.Tensor) -> torch.Tensor:
+        """Room for ``sets`` times as much as ``like``; what was in it is lost."""
+        key, needed = (owner, like.device, like.dtype), sets * like.numel()
+        if key not in self._memory or self._memory[key].numel() < needed:
+            self._memory[key] = torch.empty(needed, device=like.device, dtype=like.dtype)
+        return self._memory[key][:needed].view(sets, *like.shape)
+
+
 class Workload(ABC):
     """One thing to time.
 
@@ -66,17 +97,34 @@ class Workload(ABC):
         batch_size: B.
         steps: T, time steps of one call.
         forced: (T,), which of them are forced.
+        most_frozen: copies of what was computed that are worth their memory and their check.
     """
 
     def __init__(
-        self, name: str, model: Generator, sequences: Sequences, forced: Forced, batch_size: int
+        self,
+        name: str,
+        model: Generator,
+        sequences: Sequences,
+        forced: Forced,
+        batch_size: int,
+        pool: Pool,
+        owner: str,
     ) -> None:
         self.name, self.model, self.batch_size = name, model, batch_size
         self.steps, self.forced = len(forced), forced
         self._flags = torch.tensor(forced)
         self._weights = {name: weight.detach().clone() for name, weight in model.weights().items()}
-        self._base = self._tensor(np.stack([sequences.inputs, sequences.targets]))
+        self._pool, self._owner = pool, owner
+        self._base = pool.points(sequences, next(model.parameters()))
+        operations = limits.operations(model.config, name, self._checked, forced.tolist())
+        copied = 8 * 2 * self._checked * self.steps * model.config.input_size
+        self.most_frozen = max(1, min(MOST_BYTES // copied, MOST_OPERATIONS // operations))
         self.provide(calls=2)
+
+    @property
+    def _checked(self) -> int:
+        """Sequences whose outcome is checked."""
+        return self.batch_size
 
     @abstractmethod
     def call(self) -> Any:
@@ -101,13 +149,13 @@ class Workload(ABC):
         """Make data for ``calls`` calls in a row, or as many as fit into 64 MiB."""
         each = self._base.numel() * self._base.element_size()
         self._sets = max(1, min(calls, MOST_BYTES // each))
-        self._data = self._base.repeat(self._sets, 1, 1, 1, 1)
         self._turn = 0
         self.refresh(np.random.default_rng())
 
     def refresh(self, rng: np.random.Generator) -> None:
         """Change the data of every call, in place."""
         self._factors = self._tensor(rng.uniform(*FACTORS, (self._sets, 1, 1, 1, 1)))
+        self._data = self._pool.memory(self._owner, self._sets, self._base)
         torch.mul(self._base, self._factors, out=self._data)
 
     def _next(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -138,6 +186,10 @@ class Workload(ABC):
 
 class Inference(Workload):
     """``generate`` and ``sequence``: predictions without gradient."""
+
+    @property
+    def _checked(self) -> int:
+        return min(self.batch_size, CHECKED_SEQUENCES)
 
     def call(self) -> torch.Tensor:
         inputs, _ = self._next()
@@ -260,6 +312,9 @@ def build(
     batch_size: int,
     seed: int,
     steps: int | None = None,
+    *,
+    pool: Pool | None = None,
+    owner: str = "",
 ) -> Workload:
     """The workload ``name`` for a model that holds the weights to time.
 
@@ -270,12 +325,14 @@ def build(
         batch_size: B.
         seed: names the coin flips of ``train_step``; the data are drawn with the evaluation's seed.
         steps: T, or None for the workload's own.
+        pool: shared with others; None for one of its own.
+        owner: the implementation.
     """
     forced = forcing(name, seed, steps)
     rng = np.random.default_rng(EvaluationConfig().seed)
     sequences = task.draw(rng, batch_size, len(forced) + 1)
     kind = TrainStep if name == "train_step" else Inference
-    return kind(name, model, sequences, forced, batch_size)
+    return kind(name, model, sequences, forced, batch_size, pool or Pool(), owner)
 
 
 def forcing(name: str, seed: int, steps: int | None = None) -> Forced:

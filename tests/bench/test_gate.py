@@ -166,4 +166,5 @@ def test_the_floor_alone_would_catch_it(liar, without_gate, monkeypatch):
 def unchanging(self, _):
     """Data that a look-up knows."""
     self._factors = self._tensor(np.ones((self._sets, 1, 1, 1, 1)))
+    self._data = self._pool.memory(self._owner, self._sets, self._base)
     torch.mul(self._base, self._factors, out=self._data)

@@ -29,12 +29,14 @@ from bench.cli import main
 from bench.compare import compare
 from bench.comparison_tables import comparison_tables
 from bench.config import RunConfig
-from bench.errors import BenchError
+from bench.errors import BenchError, WrongWorkError
+from bench.messages import Arm
 from bench.progress import Silent
 from bench.records import load, save
 from bench.remote import Inline
 from bench.runner import run
 from bench.schema import Sample
+from bench.worker import Session
 from impls import REGISTRY, GeneratorConfig, create
 from tasks import TASKS
 
@@ -424,3 +426,72 @@ def test_too_many_panels_of_bars_are_left_to_the_lines(golden):
     many = timed(golden, steady, sizes=tuple(range(1, 8)))
     assert "throughput" not in {plan.name for plan in plots.planned(many)}
     assert "throughput" in {plan.name for plan in plots.planned(timed(golden, steady))}
+
+
+# What hundreds of rows have in memory.
+
+
+def test_rows_of_one_implementation_share_memory_and_all_share_the_points():
+    pool = workloads.Pool()
+
+    def built(owner, name="generate", steps=20, batch=3):
+        model = create(owner, GeneratorConfig(hidden_size=4), seed=1)
+        task = TASKS["cosine"]
+        return workloads.build(name, model, task, batch, 0, steps, pool=pool, owner=owner)
+
+    one, same = built("manual_cell"), built("manual_cell", "sequence")
+    other, alone = built("torch_rnn"), built("torch_rnn", batch=2)
+    assert one._base is same._base is other._base
+    assert one._base is not alone._base
+    assert one._data.data_ptr() == same._data.data_ptr()
+    assert one._data.data_ptr() != other._data.data_ptr()
+    assert other._data.data_ptr() == alone._data.data_ptr()
+
+
+def test_what_is_shared_is_still_checked():
+    """Turn by turn, each finds its own data right before, and any change right after."""
+    pool = workloads.Pool()
+    model = create("manual_cell", GeneratorConfig(hidden_size=4), seed=1)
+    rows = [
+        workloads.build(name, model, TASKS["cosine"], batch, 0, 20, pool=pool, owner="manual_cell")
+        for name, batch in (("generate", 3), ("sequence", 3), ("generate", 5), ("train_step", 2))
+    ]
+    rows[2].provide(50)  # moves to a larger place
+    rng = np.random.default_rng(1)
+    for row in rows * 2:
+        row.refresh(rng)
+        assert row.error(row.freeze(row.call())) < 1e-4
+    rows[0].refresh(rng)
+    outcome = rows[0].call()
+    rows[0]._data.mul_(1.5)
+    with pytest.raises(WrongWorkError, match="the inputs were changed"):
+        rows[0].freeze(outcome)
+
+
+def test_of_long_checks_some_are_drawn(fast, monkeypatch):
+    model = GeneratorConfig(hidden_size=4)
+    session = Session(SIZES, {n: REGISTRY[n] for n in SIZES.implementations}, lambda: None)
+    try:
+        names = ("train_step", "generate")
+        arms = [Arm("case", "manual_cell", "cpu", 4, name, 2, 1) for name in names]
+        for most in (3, 1):
+            work = limits.operations(model, "train_step", 2, workloads.forcing("train_step", 0, 20))
+            monkeypatch.setattr(workloads, "MOST_OPERATIONS", most * work)
+            for arm in arms:
+                session.prepare(arm, 0)
+                for _ in range(5):
+                    session.sample(arm)
+                row = session._rows[arm]
+                assert len(row.frozen) == min(5, row.workload.most_frozen)
+                assert session.recheck(arm) < 1e-4
+            assert session._rows[arms[0]].workload.most_frozen == most
+    finally:
+        session.close()
+
+
+def test_by_default_every_block_is_checked():
+    model = create("manual_cell", GeneratorConfig(), seed=1)
+    for name, sizes in config.DEFAULT_BATCH_SIZES.items():
+        for batch in sizes:
+            built = workloads.build(name, model, TASKS["cosine"], batch, 0)
+            assert built.most_frozen >= 250
