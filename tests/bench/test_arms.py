@@ -364,6 +364,16 @@ def test_a_limit_needs_ceilings_of_its_own_device(arms):
     assert row_of(arms, arm).limit.bound == "latency"
 
 
+def test_a_limit_is_that_of_the_rows_own_size():
+    config = CONFIG.model_copy(update={"more_hidden_sizes": (8,)})
+    arms = Arms(config, [case("manual_cell").model_copy(update={"model": config.model_of(8)})])
+    [arm] = [a for a in arms.open() if (a.kind, a.batch_size) == ("case", 3)]
+    fill(arms, arm, [0.1])
+    arms.ceilings(ceilings(flops_per_second=1.0))
+    work = limits.operations(config.model_of(8), "generate", 3, [True] * 10)
+    assert row_of(arms, arm).limit.seconds == work
+
+
 def test_a_limit_is_that_of_the_rows_own_threads():
     config = CONFIG.model_copy(update={"threads": (1, 2)})
     arms = Arms(config, [case("manual_cell")])
