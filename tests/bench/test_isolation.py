@@ -50,7 +50,7 @@ BAD = {
 }
 
 
-ARM = Arm("case", "", "cpu", "generate", 1)
+ARM = Arm("case", "", "cpu", 8, "generate", 1, 1)
 
 # A run that tells when its timing has come to the case that hangs. Its argument: the result file.
 HANGING_RUN = """
