@@ -240,7 +240,7 @@ def check(
     else:
         alone = len(config.implementations) == 1
         found_tables = [
-            tables.findings_table(*key, findings)
+            tables.findings_table(*key[:2], findings)
             for key, findings in checked.findings.items()
             if findings and (alone or any(each.verdict == "FAIL" for each in findings))
         ]

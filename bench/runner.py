@@ -160,7 +160,10 @@ class Run:
             except (CaseError, WorkerLostError) as error:
                 self._close_worker()
                 found += lost_cases(self.config, name, f"import: {error}")
-        return tuple(sorted(found, key=lambda case: self.config.devices.index(case.device)))
+        sizes, devices = self.config.hidden_sizes, self.config.devices
+        return tuple(
+            sorted(found, key=lambda c: (sizes.index(c.model.hidden_size), devices.index(c.device)))
+        )
 
     def _investigated(self, case: Case) -> tuple[Finding, ...]:
         """What an author must know; nothing of what cannot run here."""

@@ -164,7 +164,7 @@ def test_what_computes_no_gradients_has_no_train_step(cases, control):
     }
     expected = [("case", name, *cell) for name, cells in can.items() for cell in cells]
     expected += [("control", control, *cell) for cell in can[control]]
-    assert sorted(found) == sorted([*expected, ("canary", "canary", "canary", 1)])
+    assert sorted(found) == sorted([*expected, ("canary", "canary", "canary", 1, 1)])
 
 
 def test_a_device_on_which_nothing_runs_has_no_control_and_no_canary():
