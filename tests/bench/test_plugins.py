@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -52,13 +53,28 @@ def install(folder, name, version, points):
 
 
 @pytest.fixture
-def site(tmp_path, monkeypatch):
-    """A folder on the path, with the module my_cells; gives a function that installs there."""
+def plugged(monkeypatch):
+    """Have plugins looked for, here and in processes that are started."""
+    monkeypatch.delenv(plugins.SWITCH)
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch, plugged):
+    """A folder on the path, with the module my_cells; gives a function that installs there.
+
+    In this process no other folder is looked into: what is installed here is not to be tested.
+    """
     folder = tmp_path / "site"
     folder.mkdir()
     (folder / "my_cells.py").write_text(CELLS)
     monkeypatch.syspath_prepend(str(folder))
     importlib.invalidate_caches()
+
+    def entry_points(**chosen):
+        here = [each.entry_points for each in metadata.distributions(path=[str(folder)])]
+        return metadata.EntryPoints(point for points in here for point in points).select(**chosen)
+
+    monkeypatch.setattr(plugins.metadata, "entry_points", entry_points)
     yield lambda name, version, *points: install(folder, name, version, points)
     sys.modules.pop("my_cells", None)
 
@@ -194,7 +210,17 @@ def test_two_plugins_of_one_name_name_each_other(site):
     ]
 
 
-def test_malformed_entry_points_of_some_package_break_nothing(monkeypatch, bench):
+def test_the_switch_keeps_plugins_out(site, monkeypatch):
+    site("my-kernels", "0.3", ("fast", "my_cells:Fast"), ("broken", "no_such:Fast"))
+    found = plugins.discover()
+    assert (len(found.entries), len(found.broken)) == (1, 1)
+    monkeypatch.setenv(plugins.SWITCH, "")
+    assert plugins.discover() == found
+    monkeypatch.setenv(plugins.SWITCH, "1")
+    assert plugins.discover() == plugins.Plugins()
+
+
+def test_malformed_entry_points_of_some_package_break_nothing(monkeypatch, bench, plugged):
     def malformed(**_):
         raise TypeError("no equals sign")
 
