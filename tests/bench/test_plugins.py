@@ -95,7 +95,7 @@ def bench(capsys, monkeypatch, tmp_path):
     return command
 
 
-def test_a_plugin_is_listed_checked_run_and_run_on(site, tmp_path):
+def test_a_plugin_is_listed_run_and_run_on(site, tmp_path):
     """As a user does it: other processes, the package on their path."""
     site("my-kernels", "0.3", ("fast", "my_cells:Fast"), ("broken", "my_cells:Slow"))
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), str(ROOT)])}
@@ -108,9 +108,6 @@ def test_a_plugin_is_listed_checked_run_and_run_on(site, tmp_path):
 
     listed = command("list")
     assert re.search(r"^ *fast +yes .* plugin: my-kernels 0\.3 *$", listed.stdout, re.MULTILINE)
-    checked = command("check", "--impl", "fast", "--hidden-size", "4")
-    assert checked.returncode == 0, checked.stderr
-    assert "Findings: fast on cpu" in checked.stdout
     done = command("run", "--impl", "fast,manual_cell", *TINY, "--output", "r.json")
     assert done.returncode == 0, done.stderr
     cases = json.loads((tmp_path / "r.json").read_text())["cases"]
@@ -129,19 +126,22 @@ def test_a_plugin_is_listed_checked_run_and_run_on(site, tmp_path):
     assert "install the package that brings it, or begin a new run" in gone.stderr
 
 
-def test_a_class_of_the_current_folder(tmp_path):
+def test_a_class_of_the_current_folder_and_a_plugin(site, tmp_path):
     """Mixed with names, and also where the program is not started by `python -m`."""
+    site("my-kernels", "0.3", ("fast", "my_cells:Fast"))
     (tmp_path / "mine.py").write_text(CELLS)
     program = "from bench.cli import main; import sys; sys.path.remove(''); main(sys.argv[1:])"
     done = subprocess.run(
-        [sys.executable, "-c", program, "check", "--impl", "mine:Fast, torch_rnn,mine:Outer.Inner",
-         "--hidden-size", "4", "--json"],
+        [sys.executable, "-c", program, "check", "--impl",
+         "mine:Fast, torch_rnn,mine:Outer.Inner,fast", "--hidden-size", "4", "--json"],
         capture_output=True, text=True, cwd=tmp_path, check=False,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), str(ROOT)])},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    names = [row["implementation"] for row in json.loads(done.stdout)]
-    assert names == ["mine:Fast", "torch_rnn", "mine:Outer.Inner"]
+    rows = json.loads(done.stdout)
+    names = [row["implementation"] for row in rows]
+    assert names == ["mine:Fast", "torch_rnn", "mine:Outer.Inner", "fast"]
+    assert {each["verdict"] for row in rows for each in row["findings"]} == {"ok"}
 
 
 def test_a_plugin_joins_all_and_nothing_of_it_is_imported(site, bench):
