@@ -1,4 +1,4 @@
-"""What the machine allows: ``python -m docs.steps.floor FILE`` prints two tables of a result file.
+"""What the machine allows: ``python -m docs.steps.floor floors|sizes FILE``, a table of a file.
 
     operations = 2 H^2 a step and sequence, and what the read-out and forced inputs add
     floor      = max(operations / fastest product, bytes / copy, steps x dependent addition)
@@ -84,10 +84,12 @@ def _matrix_bytes(result: Result) -> int:
     return limits.ITEM_BYTES[result.config.dtype] * result.config.model.hidden_size**2
 
 
-def main(file: str) -> None:
-    """Print both tables of a result file in Markdown."""
-    result = records.load(Path(file))
-    sys.stdout.write(f"{to_markdown(floors(result))}\n{to_markdown(sizes(result))}")
+TABLES = {"floors": floors, "sizes": sizes}
+
+
+def main(table: str, file: str) -> None:
+    """Print one of the tables of a result file in Markdown."""
+    sys.stdout.write(to_markdown(TABLES[table](records.load(Path(file)))))
 
 
 if __name__ == "__main__":
