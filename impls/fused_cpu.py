@@ -26,13 +26,10 @@ from torch.autograd.function import once_differentiable
 
 from impls.generator import GeneratorConfig, OwnWeights, wants_gradients
 from impls.kernels import packed as packing
-from impls.kernels import recurrence
-from impls.kernels.vectors import VECTOR_BYTES
+from impls.kernels import recurrence, spare
 
 # Sequences that a thread carries through time together: their states fit into the nearest cache.
 TILE_ROWS = 48
-# Bytes from which on large pages pay.
-LARGE = 1 << 22
 # Multiplications that are worth waking another thread for.
 WORTH_A_THREAD = 1_000_000
 
@@ -79,7 +76,7 @@ class _Rollout(torch.autograd.Function):
         inputs, flat = inputs.contiguous(), torch.cat([weight.flatten() for weight in weights])
         *packed, bias, v, c = packing.for_forward(flat.numpy(), L, I, H, config.bias)
         predictions, h_n = inputs.new_empty(T, B, I), inputs.new_empty(L, B, H)
-        states = _empty((L, T + 1, B, v.shape[1]) if keep else (0, 0, 0, 0), flat)
+        states = spare.empty((L, T + 1, B, v.shape[1]) if keep else (0, 0, 0, 0), flat)
         _in_tiles(
             recurrence.forward,
             (
@@ -174,17 +171,3 @@ def _layout(config: GeneratorConfig) -> tuple[list[int], list[tuple[int, ...]]]:
     """Size and shape of every weight."""
     shapes = list(config.weight_shapes().values())
     return [math.prod(shape) for shape in shapes], shapes
-
-
-def _empty(shape: tuple[int, ...], like: Tensor) -> Tensor:
-    """Room that begins where a vector may.
-
-    Much of it comes from NumPy, which asks the system for large pages: 50 MB are there in 7 ms and
-    not in 26.
-    """
-    size = math.prod(shape) * like.itemsize
-    if size < LARGE:
-        return like.new_empty(shape)
-    raw = np.empty(size + VECTOR_BYTES, np.uint8)
-    skip = -raw.ctypes.data % VECTOR_BYTES
-    return torch.from_numpy(raw[skip : skip + size]).view(like.dtype).view(shape)

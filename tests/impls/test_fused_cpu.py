@@ -1,6 +1,8 @@
 """What the compiled kernel promises beside parity: tanh, bits, threads, memory, long sequences."""
 
 import os
+import sys
+import time
 from functools import partial
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 import torch
 
 import impls
+from bench.resources import peak_memory_bytes
 from impls import GeneratorConfig
 from impls.fused_cpu import _Rollout
 from impls.kernels.tanh import tanh
@@ -176,3 +179,35 @@ def test_a_child_of_fork_has_threads_of_its_own(monkeypatch):
             os._exit(0 if torch.equal(model(inputs, forced)[0], expected) else 1)
     _, status = os.waitpid(child, 0)
     assert status == 0
+
+
+# Long sequences.
+
+LONG, SHORT = 100_000, 10_000
+
+
+@pytest.mark.parametrize("batch", [1, 8])
+def test_a_step_of_a_long_sequence_takes_no_longer_than_one_of_a_short_one(batch):
+    torch.set_num_threads(1)
+    model = make(GeneratorConfig(hidden_size=128))
+    runs = {steps: data(steps=steps, batch=batch, size=1) for steps in (LONG, SHORT)}
+    fastest = dict.fromkeys(runs, float("inf"))
+    with torch.inference_mode():
+        for _ in range(10):
+            for steps, given in runs.items():
+                before = time.thread_time()  # what else the machine does is not in it
+                model(*given)
+                seconds = (time.thread_time() - before) / steps
+                fastest[steps] = min(fastest[steps], seconds)
+    assert fastest[LONG] <= 1.1 * fastest[SHORT]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_long_generation_needs_memory_for_what_it_returns_alone():
+    model = make(GeneratorConfig(hidden_size=128))
+    inputs, forced = data(steps=LONG, batch=8, size=1)
+    with torch.inference_mode():
+        model(inputs[:SHORT], forced[:SHORT])
+        used = peak_memory_bytes(lambda: model(inputs, forced), torch.device("cpu"))
+    # The list of the forced steps takes a pointer and a byte a step; all else is small.
+    assert used <= inputs.nbytes + 9 * LONG + 2**22
