@@ -6,7 +6,7 @@ in the order in which a step reads them. P is H rounded up to whole vectors; wha
 
 import numpy as np
 
-from impls.kernels.vectors import BLOCK_VECTORS, VECTOR_BYTES, compiled
+from impls.kernels.vectors import BLOCK_VECTORS, VECTOR_BYTES, compiled, transpose
 
 
 @compiled
@@ -29,6 +29,20 @@ def zeros(size, like):
     beyond = raw.ctypes.data % VECTOR_BYTES
     skip = (VECTOR_BYTES - beyond) // like.itemsize if beyond else 0
     return raw[skip : skip + size]
+
+
+@compiled
+def _turn(target, at, wide, matrix, first, columns, rows):
+    """Lay ``columns`` rows of a contiguous matrix, from ``first`` on, out as columns of a panel."""
+    width = width_of(target)
+    flat, stride = matrix.reshape(-1), matrix.shape[1]
+    squares, ends = columns // width * width, rows // width * width
+    for j in range(0, squares, width):
+        for k in range(0, ends, width):
+            transpose(target, at + k * wide + j, wide, flat, (first + j) * stride + k, stride)
+    for j in range(columns):
+        for k in range(ends if j < squares else 0, rows):
+            target[at + k * wide + j] = flat[(first + j) * stride + k]
 
 
 @compiled
@@ -56,10 +70,8 @@ def _pack(target, at, first, second, transposed):
         filled = min(wide, columns - panel)
         for matrix in (first, second):
             rows = matrix.shape[1] if transposed else matrix.shape[0]
-            if transposed:  # read row by row, which is four times as fast as written so
-                for j in range(filled):
-                    for k in range(rows):
-                        target[at + k * wide + j] = matrix[panel + j, k]
+            if transposed:
+                _turn(target, at, wide, matrix, panel, filled, rows)
             else:
                 for k in range(rows):
                     begin = at + k * wide

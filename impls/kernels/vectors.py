@@ -8,6 +8,8 @@ Vectors are as wide as the host's registers. LLVM splits and joins them on any o
 the widths decide the speed alone, never whether it runs.
 """
 
+import hashlib
+from pathlib import Path
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -17,8 +19,21 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-# Threads run it side by side, and the next process finds it on disk.
-compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
+_SOURCES = hashlib.blake2b(
+    b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))),
+    digest_size=4,
+).hexdigest()
+
+
+def compiled(function: Any) -> Any:
+    """Compile ``function``: threads run it side by side, and the next process finds it on disk.
+
+    numba looks whether the function's own file has changed since, but not whether what it calls
+    has. So the name that it is kept under tells by all of these sources.
+    """
+    function.__qualname__ += f"_{_SOURCES}"
+    return numba.njit(nogil=True, cache=True, error_model="numpy")(function)
+
 
 VECTOR_BYTES = 64 if "avx512f" in llvm.get_host_cpu_features() else 32
 # A block of sums: so many sequences by so many vectors. LLVM loads a whole row of weights and a
@@ -86,6 +101,31 @@ class _Emitter:
             for v, vector in enumerate(vectors):
                 place = sums[r * len(vectors) + v]
                 self.builder.store(self.fma(number, vector, self.builder.load(place)), place)
+
+    def transposed(self, rows: list[Any]) -> list[Any]:
+        """A square of as many vectors as one has numbers, its columns as vectors.
+
+        At each stage the off-diagonal halves of blocks twice as large change places.
+        """
+        apart = 1
+        while apart < self.width:
+            for first in range(self.width):
+                if not first & apart:
+                    upper, lower = rows[first], rows[first + apart]
+                    rows[first] = self._shuffled(upper, lower, apart, False)
+                    rows[first + apart] = self._shuffled(upper, lower, apart, True)
+            apart *= 2
+        return rows
+
+    def _shuffled(self, upper: Any, lower: Any, apart: int, high: bool) -> Any:
+        taken = [
+            (lane + (apart if high else 0))
+            if not lane & apart
+            else self.width + lane - (0 if high else apart)
+            for lane in range(self.width)
+        ]
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), self.width), taken)
+        return self.builder.shuffle_vector(upper, lower, mask)
 
     def total(self, vector: Any) -> Any:
         """The sum of a vector's numbers, in pairs."""
@@ -212,6 +252,33 @@ def _outer_block(rows: int, vectors: int) -> Any:
         return signature, emit
 
     return block
+
+
+@intrinsic
+def transpose(typingctx, target, target_at, target_row, source, source_at, source_row):
+    """``target[k, j] = source[j, k]`` over a square whose side is a vector's width.
+
+    Number by number, each of them would be a load and a store.
+    """
+    index = types.int64
+    signature = types.void(target, index, index, source, index, index)
+
+    def emit(context, builder, signature, arguments):
+        target, target_at, target_row, source, source_at, source_row = _values(
+            context, builder, signature, arguments
+        )
+        code = _Emitter(context, builder, signature.args[0].dtype)
+
+        def row_of(start, stride, number):
+            return builder.add(start, builder.mul(stride, code.index(number)))
+
+        numbers = range(code.width)
+        rows = [code.load(source, row_of(source_at, source_row, j)) for j in numbers]
+        for k, column in enumerate(code.transposed(rows)):
+            code.store(column, target, row_of(target_at, target_row, k))
+        return context.get_dummy_value()
+
+    return signature, emit
 
 
 @intrinsic

@@ -1,9 +1,12 @@
 """What the compiled kernel promises beside parity: tanh, bits, threads, memory, long sequences."""
 
 import os
+import shutil
+import subprocess
 import sys
 import time
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -211,3 +214,23 @@ def test_a_long_generation_needs_memory_for_what_it_returns_alone():
         used = peak_memory_bytes(lambda: model(inputs, forced), torch.device("cpu"))
     # The list of the forced steps takes a pointer and a byte a step; all else is small.
     assert used <= inputs.nbytes + 9 * LONG + 2**22
+
+
+# What is kept on disk.
+
+
+def test_a_change_in_what_a_kernel_calls_compiles_it_anew(tmp_path):
+    kernels = tmp_path / "impls" / "kernels"
+    source = Path(impls.__file__).parent
+    shutil.copytree(source / "kernels", kernels, ignore=shutil.ignore_patterns("__pycache__"))
+
+    def kept_as():
+        code = "from impls.kernels.packed import for_forward as f; print(f.py_func.__qualname__)"
+        run = [sys.executable, "-c", code]
+        return subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+
+    before = kept_as()
+    assert kept_as() == before
+    with (kernels / "vectors.py").open("a", encoding="utf-8") as file:
+        file.write("# changed\n")
+    assert kept_as() != before
