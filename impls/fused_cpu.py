@@ -11,9 +11,7 @@ sums the gradients of the weights on the way back, over some steps at a time.
 """
 
 import math
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
@@ -26,7 +24,7 @@ from torch.autograd.function import once_differentiable
 
 from impls.generator import GeneratorConfig, OwnWeights, wants_gradients
 from impls.kernels import packed as packing
-from impls.kernels import recurrence, spare
+from impls.kernels import pool, recurrence, spare
 
 # Sequences that a thread carries through time together: their states fit into the nearest cache.
 TILE_ROWS = 48
@@ -150,20 +148,7 @@ def _in_tiles(
         alone = () if own is None else (own[number],)
         kernel(*given, first, last, -(-(last - first) // tiles), *filled, *alone)
 
-    others = [_pool(len(shares) - 1).submit(run, number) for number in range(1, len(shares))]
-    run(0)
-    for other in others:
-        other.result()
-
-
-@lru_cache(maxsize=1)
-def _pool(threads: int) -> ThreadPoolExecutor:
-    """Threads that wait for work; numba's own pool ends the process when two callers meet in it."""
-    return ThreadPoolExecutor(threads, thread_name_prefix="fused-cpu")
-
-
-# A child of fork has none of its parent's threads.
-os.register_at_fork(after_in_child=_pool.cache_clear)
+    pool.side_by_side(run, len(shares))
 
 
 @lru_cache
