@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from bench import environment
 from bench.render import Table
 from impls import REGISTRY, Entry
+from impls.compiler import no_compiler_reason
 
 DEVICES = ("cpu", "cuda")
 
@@ -67,4 +68,6 @@ def _reason(entry: Entry, device: str, no_cuda: str | None) -> str | None:
     missing = [name for name in entry.requires if importlib.util.find_spec(name) is None]
     if missing:
         return f"needs {', '.join(missing)}, which is not installed"
-    return no_cuda if device == "cuda" else None
+    if device == "cuda":
+        return no_cuda
+    return no_compiler_reason() if entry.compiles else None

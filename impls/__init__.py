@@ -25,12 +25,14 @@ class Entry:
         summary: a few words for the tables.
         devices: kinds of device that it is written for.
         requires: packages that it imports beyond this project's own dependencies.
+        compiles: whether it needs a C++ compiler on the CPU.
     """
 
     target: str
     summary: str
     devices: tuple[str, ...] = ("cpu", "cuda")
     requires: tuple[str, ...] = ()
+    compiles: bool = False
 
 
 REGISTRY: dict[str, Entry] = {
@@ -42,6 +44,9 @@ REGISTRY: dict[str, Entry] = {
     ),
     "fused_cpu": Entry(
         "impls.fused_cpu:FusedCPU", "all steps in one compiled call", devices=("cpu",)
+    ),
+    "compiled": Entry(
+        "impls.compiled:Compiled", "torch.compile of the plain loop, in chunks", compiles=True
     ),
 }
 

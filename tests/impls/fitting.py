@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import settings
 
 import impls
 
@@ -21,3 +22,13 @@ def skip_unless(name, config):
 
 def takes(name, config):
     return impls.load(name).unsupported(config, torch.device("cpu"), torch.float64) is None
+
+
+def compiles_per_shape(name):
+    """Whether every drawn size costs seconds of compiling: then fewer of them are drawn."""
+    return impls.REGISTRY[name].compiles
+
+
+def examples(number, *names):
+    """``number`` of them, or what a test can wait for."""
+    return settings(max_examples=2 if any(map(compiles_per_shape, names)) else number)

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import impls
 from bench.config import TOLERANCE
 from bench.parity import compare, draw_trial
 from impls import REGISTRY, GeneratorConfig
-from tests.impls.fitting import fitting
+from tests.impls.fitting import examples, fitting
 
 CONFIGS = st.builds(
     GeneratorConfig,
@@ -30,21 +30,24 @@ FORCED = st.integers(0, 59).flatmap(
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("name", REGISTRY)
-@given(
-    config=CONFIGS,
-    forced=FORCED,
-    batch=st.integers(1, 9),
-    weights_seed=st.integers(0, 2**31),
-    data_seed=st.integers(0, 2**31),
-)
-@settings(max_examples=150)
-def test_outputs_states_and_gradients(name, dtype, config, forced, batch, weights_seed, data_seed):
-    config, rng = fitting(config, name), np.random.default_rng(data_seed)
-    trial = draw_trial(config, rng, forced, batch, getattr(torch, dtype))
-    model = impls.create(name, config, dtype=getattr(torch, dtype), seed=weights_seed)
-    errors = compare(model, model, trial)
-    assert errors.output <= TOLERANCE[dtype]
-    assert errors.gradient <= TOLERANCE[dtype]
+def test_outputs_states_and_gradients(name, dtype):
+    @examples(150, name)
+    @given(
+        config=CONFIGS,
+        forced=FORCED,
+        batch=st.integers(1, 9),
+        weights_seed=st.integers(0, 2**31),
+        data_seed=st.integers(0, 2**31),
+    )
+    def check(config, forced, batch, weights_seed, data_seed):
+        config, rng = fitting(config, name), np.random.default_rng(data_seed)
+        trial = draw_trial(config, rng, forced, batch, getattr(torch, dtype))
+        model = impls.create(name, config, dtype=getattr(torch, dtype), seed=weights_seed)
+        errors = compare(model, model, trial)
+        assert errors.output <= TOLERANCE[dtype]
+        assert errors.gradient <= TOLERANCE[dtype]
+
+    check()
 
 
 def test_tolerances_are_those_of_the_contract():
@@ -53,9 +56,16 @@ def test_tolerances_are_those_of_the_contract():
 
 @pytest.mark.parametrize("source", REGISTRY)
 @pytest.mark.parametrize("sink", REGISTRY)
-@given(config=CONFIGS, forced=FORCED, seed=st.integers(0, 2**31))
-@settings(max_examples=10)
-def test_weights_are_interchangeable(source, sink, config, forced, seed):
+def test_weights_are_interchangeable(source, sink):
+    @examples(10, source, sink)
+    @given(config=CONFIGS, forced=FORCED, seed=st.integers(0, 2**31))
+    def check(config, forced, seed):
+        _exchange(source, sink, config, forced, seed)
+
+    check()
+
+
+def _exchange(source, sink, config, forced, seed):
     config, rng = fitting(config, source, sink), np.random.default_rng(seed)
     inputs = torch.from_numpy(rng.normal(size=(len(forced), 2, config.input_size)))
     flags = torch.from_numpy(forced)
