@@ -29,6 +29,6 @@ def compiles_per_shape(name):
     return impls.REGISTRY[name].compiles
 
 
-def examples(number, *names):
-    """``number`` of them, or what a test can wait for."""
-    return settings(max_examples=2 if any(map(compiles_per_shape, names)) else number)
+def examples(number, *names, compiled):
+    """``number`` of them, or ``compiled`` where each is waited for; the first is the smallest."""
+    return settings(max_examples=compiled if any(map(compiles_per_shape, names)) else number)

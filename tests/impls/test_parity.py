@@ -31,7 +31,7 @@ FORCED = st.integers(0, 59).flatmap(
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("name", REGISTRY)
 def test_outputs_states_and_gradients(name, dtype):
-    @examples(150, name)
+    @examples(150, name, compiled=2)
     @given(
         config=CONFIGS,
         forced=FORCED,
@@ -57,7 +57,7 @@ def test_tolerances_are_those_of_the_contract():
 @pytest.mark.parametrize("source", REGISTRY)
 @pytest.mark.parametrize("sink", REGISTRY)
 def test_weights_are_interchangeable(source, sink):
-    @examples(10, source, sink)
+    @examples(10, source, sink, compiled=1)
     @given(config=CONFIGS, forced=FORCED, seed=st.integers(0, 2**31))
     def check(config, forced, seed):
         _exchange(source, sink, config, forced, seed)
