@@ -15,7 +15,8 @@ one compiled body for all steps, whose loop runs in Python and which was no fast
 loop; a chunk of forced and one of free steps, whose runs are too short when a coin decides; larger
 batches by sums, slower than the library's product.
 
-Where it loses: time to compile, tens of seconds for each of four programs: with and without
+Where it loses: batches above one spend their time in the library's product, so there is little or
+nothing to win. Then the time to compile, tens of seconds for each of four programs: with and without
 gradient, a batch of one and a larger one; others for each model size, dtype and number of threads.
 The compiler keeps what it made on disk (``TORCHINDUCTOR_CACHE_DIR``) and reuses it in the next
 process: the first call of a process is dear only where that folder does not know the program yet,
