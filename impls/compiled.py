@@ -10,14 +10,13 @@ chunk. The last chunk is filled up with steps that leave the state as it is. A b
 multiplies by sums, which the compiler writes as loops into the same kernel as all else; larger
 batches call the library's matrix product, and their size is left open.
 
-Tried and left: one step a compiled call, which pays the entry cost for every step; torch's `scan`,
-one compiled body for all steps, whose loop runs in Python and which was no faster than the plain
-loop; a chunk of forced and one of free steps, whose runs are too short when a coin decides; larger
-batches by sums, slower than the library's product.
+Tried and left: torch's `scan`, one compiled body for all steps, whose loop runs in Python and which
+was slower than the plain loop for a batch of one; larger batches by sums, slower than the plain
+loop. Not tried to the end: one step a compiled call, and chunks of forced and of free steps.
 
 Where it loses: batches above one spend their time in the library's product, so there is little or
-nothing to win. Then the time to compile, tens of seconds for each of four programs: with and without
-gradient, a batch of one and a larger one; others for each model size, dtype and number of threads.
+nothing to win. Then the time to compile each of four programs: with and without gradient, a batch
+of one and a larger one; others for each model size, dtype and number of threads.
 The compiler keeps what it made on disk (``TORCHINDUCTOR_CACHE_DIR``) and reuses it in the next
 process: the first call of a process is dear only where that folder does not know the program yet,
 and is what a user pays the first time on a machine, not every time. A sequence costs as much as
