@@ -224,13 +224,21 @@ def _planned(config: RunConfig, cases: list[Case]) -> Iterator[Arm]:
     cells = [(name, size) for name, sizes in config.batch_sizes.items() for size in sizes]
     for case in cases:
         for name, size in cells:
-            yield Arm("case", case.implementation, case.device, name, size)
+            if _can(case, name):
+                yield Arm("case", case.implementation, case.device, name, size)
     for device in dict.fromkeys(case.device for case in cases):
-        names = [case.implementation for case in cases if case.device == device]
-        control = control_of(config, names)
-        for name, size in cells if control else ():
-            yield Arm("control", str(control), device, name, size)
+        there = [case for case in cases if case.device == device]
+        there.sort(key=lambda case: not case.differentiable)  # who can do all is the better control
+        control = control_of(config, [case.implementation for case in there])
+        for case in there:
+            for name, size in cells if case.implementation == control else ():
+                if _can(case, name):
+                    yield Arm("control", case.implementation, device, name, size)
         yield Arm("canary", CANARY, device, CANARY, 1)
+
+
+def _can(case: Case, workload: str) -> bool:
+    return case.differentiable or workload != "train_step"
 
 
 def _beside_cases(result: Result) -> Iterator[Arm]:

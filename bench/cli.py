@@ -425,7 +425,7 @@ def _execute(config: configuration.RunConfig, path: Path, earlier: Result | None
         with progress(console) as bars:
             return runner.run(config, path, bars, on_start=current.append, earlier=earlier)
     except KeyboardInterrupt:
-        cases = current[0].result.cases if current else ()
+        cases = [case for case in current[0].result.cases if case.differentiable] if current else []
         done = sum(case.accuracy is not None for case in cases)
         console.print(
             Text(

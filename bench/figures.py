@@ -85,8 +85,10 @@ def best_worst(result: Result, case: Case) -> Figure:
 def training_loss(result: Result) -> Figure:
     """Loss by iteration: every iteration faintly, its running median plainly."""
     figure, axes = _single(1.1)
-    for number, case in enumerate(case for case in result.cases if case.training):
-        loss = np.asarray(case.training.loss if case.training else ())
+    for number, case in enumerate(result.cases):
+        if not case.training:
+            continue
+        loss = np.asarray(case.training.loss)
         width = max(1, len(loss) // 50)
         middle = np.lib.stride_tricks.sliding_window_view(loss, width)
         colour, style = _look(number)
@@ -105,8 +107,10 @@ def error_growth(result: Result) -> Figure:
     """Mean squared error at each free-running step."""
     figure, axes = _single(1.25)
     first = result.config.evaluation.warm_up
-    for number, case in enumerate(case for case in result.cases if case.accuracy):
-        errors = case.accuracy.mse_per_step if case.accuracy else ()
+    for number, case in enumerate(result.cases):
+        if not case.accuracy:
+            continue
+        errors = case.accuracy.mse_per_step
         colour, style = _look(number)
         steps = np.arange(first, first + len(errors))
         axes.plot(steps, errors, style, color=colour, label=_label(case))
@@ -134,21 +138,23 @@ def throughput(result: Result) -> Figure:
     height = len(groups) * (0.17 * bars + 0.42) + 0.3
     figure = Figure(figsize=(WIDTH_INCHES, height), layout="constrained")
     panels = figure.subplots(len(groups), 1, squeeze=False)[:, 0]
+    # By case, for a case may have no row in some panels.
+    colours = {case.key: _look(number)[0] for number, case in enumerate(result.cases)}
     for axes, group in zip(panels, groups, strict=True):
-        _bars(axes, [row for row in rows if (row.workload, row.batch_size) == group])
+        there = [row for row in rows if (row.workload, row.batch_size) == group]
+        _bars(axes, there, [colours[row.implementation, row.device] for row in there])
         axes.set_title(f"{group[0]}, batch {group[1]:,}", loc="left")
     panels[-1].set_xlabel("thousand sequence-steps per second")
     return figure
 
 
-def _bars(axes: Axes, rows: list[ThroughputRow]) -> None:
+def _bars(axes: Axes, rows: list[ThroughputRow], colours: list[str]) -> None:
     names = [f"{row.implementation}, {row.device}" for row in rows]
     rates = np.array([row.steps_per_second for row in rows]) / 1e3
     # One process alone has no interval, and so no line. A wild one must not shrink all bars.
     low = rates - np.array([row.low or row.steps_per_second for row in rows]) / 1e3
     high = np.array([row.high or row.steps_per_second for row in rows]) / 1e3 - rates
     high = np.minimum(high, rates.max())
-    colours = [_look(number)[0] for number in range(len(rows))]
     line = {"elinewidth": 0.8, "ecolor": "black"}
     axes.barh(names, rates, color=colours, xerr=[low, high], capsize=1.5, error_kw=line, height=0.7)
     for number, rate in enumerate(rates):

@@ -39,17 +39,21 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Errors:
-    """The largest errors of one trial or of several."""
+    """The largest errors of one trial or of several; no gradient where none is computed."""
 
     output: float
-    gradient: float
+    gradient: float | None
 
     def worst(self, other: "Errors") -> "Errors":
         """The larger of each; NaN stays NaN."""
-        return Errors(
-            float(np.maximum(self.output, other.output)),
-            float(np.maximum(self.gradient, other.gradient)),
-        )
+        gradient = None
+        if self.gradient is not None and other.gradient is not None:
+            gradient = float(np.maximum(self.gradient, other.gradient))
+        return Errors(float(np.maximum(self.output, other.output)), gradient)
+
+    def within(self, tolerance: float) -> bool:
+        """Whether neither is above ``tolerance``, or NaN."""
+        return self.output <= tolerance and (self.gradient is None or self.gradient <= tolerance)
 
 
 def check(
@@ -64,7 +68,8 @@ def check(
     """Compare the implementation ``name`` with the reference; ``on_trial`` is called after each.
 
     Dropout is random, so its outputs are compared as evaluated (where it does nothing) and its
-    gradients without it.
+    gradients without it. Of an implementation that computes no gradients the outputs are compared
+    alone.
     """
     tolerance = TOLERANCE[str(dtype).removeprefix("torch.")]
     worst = Errors(0.0, 0.0)
@@ -84,7 +89,7 @@ def check(
             passed=False,
             reason=f"raised {one_line(error)}",
         )
-    passed = worst.output <= tolerance and worst.gradient <= tolerance
+    passed = worst.within(tolerance)
     return Parity(
         output_error=_finite(worst.output),
         gradient_error=_finite(worst.gradient),
@@ -130,7 +135,7 @@ def draw_trial(
 def compare(evaluating: Generator, training: Generator, trial: Trial) -> Errors:
     """Outputs of ``evaluating`` and gradients of ``training`` against the reference.
 
-    Both hold the same weights.
+    Both hold the same weights. ``training`` is left alone if it computes no gradients.
 
     Raises:
         ValueError: an argument was changed, or the same call gave another answer.
@@ -155,19 +160,21 @@ def compare(evaluating: Generator, training: Generator, trial: Trial) -> Errors:
     if not torch.equal(predictions, again) and torch.isfinite(predictions).all():
         raise ValueError("the same call gave another answer the second time")
 
+    config, weights = training.config, weight_arrays(training)
+    rollout = reference.forward(config, weights, trial.inputs, trial.forced, trial.h0)
+    outputs = [(predictions, rollout.predictions), (h_n, rollout.h_n)]
+    if not training.differentiable:
+        return Errors(_largest(outputs), None)
+
     inputs.requires_grad_()
     h0.requires_grad_()
     trained, trained_h_n = training(inputs, forced, h0)
     loss = (trained * tensor(trial.d_predictions)).sum()
     (loss + (trained_h_n * tensor(trial.d_h_n)).sum()).backward()
 
-    weights = weight_arrays(training)
-    config = training.config
-    rollout = reference.forward(config, weights, trial.inputs, trial.forced, trial.h0)
     exact = reference.backward(
         config, weights, trial.forced, rollout, trial.d_predictions, trial.d_h_n
     )
-    outputs = [(predictions, rollout.predictions), (h_n, rollout.h_n)]
     outputs += [(trained, rollout.predictions), (trained_h_n, rollout.h_n)]
     gradients = [(weight.grad, exact.weights[name]) for name, weight in training.weights().items()]
     gradients += [(inputs.grad, exact.inputs), (h0.grad, exact.h0)]
@@ -242,13 +249,13 @@ def _largest(pairs: Sequence[tuple[Tensor | None, NDArray[np.float64]]]) -> floa
     return float(np.max(errors))
 
 
-def _finite(value: float) -> float | None:
-    return value if np.isfinite(value) else None
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and np.isfinite(value) else None
 
 
 def _reason(worst: Errors, tolerance: float) -> str:
-    kind, error = ("gradient", worst.gradient)
-    if not worst.output <= tolerance:
-        kind, error = ("output", worst.output)
+    kind, error = "output", worst.output
+    if worst.gradient is not None and worst.output <= tolerance:
+        kind, error = "gradient", worst.gradient
     size = f"{error:.1e}" if np.isfinite(error) else "not finite"
     return f"parity: {kind} error {size}, above {tolerance:.0e}"

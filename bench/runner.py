@@ -162,12 +162,14 @@ class Run:
         for case in self._open_cases():
             if case.accuracy is not None:
                 continue
-            self.progress.start(f"training {case.implementation} on {case.device}", iterations)
             with self._guarded(case.key, "training"):
                 self._update(case.key, weights_digest=self._ask("weights_digest", case))
-                training = self._ask("train", case, on_tick=self.progress.advance)
-                self._update(case.key, training=training)
-                self._update(case.key, accuracy=self._ask("accuracy"))
+                if case.differentiable:
+                    what = f"training {case.implementation} on {case.device}"
+                    self.progress.start(what, iterations)
+                    training = self._ask("train", case, on_tick=self.progress.advance)
+                    self._update(case.key, training=training)
+                    self._update(case.key, accuracy=self._ask("accuracy"))
             self.save()
 
     def _measure(self) -> None:

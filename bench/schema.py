@@ -67,7 +67,11 @@ class Environment(StrictModel):
 
 
 class Parity(StrictModel):
-    """Agreement with the float64 reference; an error is None where it was not a number."""
+    """Agreement with the float64 reference.
+
+    An error is None where it was not a number, which fails. Who passes without a
+    ``gradient_error`` computes no gradients.
+    """
 
     output_error: Natural | None
     gradient_error: Natural | None
@@ -243,6 +247,11 @@ class Case(StrictModel):
     def key(self) -> tuple[str, str]:
         """What tells the cases of one run apart."""
         return self.implementation, self.device
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether it can be trained: False once it passed parity without a gradient."""
+        return not (self.parity and self.parity.passed and self.parity.gradient_error is None)
 
 
 class Control(StrictModel):

@@ -258,7 +258,8 @@ def _quality(result: Result) -> str:
 
 def _accuracy(row: AccuracyRow) -> Row:
     if row.mse_mean is None:
-        return (row.label, row.device or "", row.status) + (NOTHING,) * 3 + (_seconds(row),)
+        status = NOTHING if row.status == "ok" else row.status
+        return (row.label, row.device or "", status) + (NOTHING,) * 3 + (_seconds(row),)
     errors = (row.mse_mean, row.mse_median, row.mse_best, row.mse_worst)
     return (row.label, row.device or "", *(error(value) for value in errors), _seconds(row))
 
@@ -275,6 +276,8 @@ def _verdict(row: ParityRow) -> str:
 
 def _shortfall(row: ParityRow) -> str:
     """What stands where a case has no error to show: it was wrong, or how far it got."""
+    if row.status == "ok":
+        return NOTHING  # it cannot be trained
     return "FAIL" if row.passed is False else row.status
 
 
@@ -287,6 +290,12 @@ def _reasons(cases: tuple[Case, ...]) -> tuple[str, ...]:
     unfinished = [f"{c.implementation} on {c.device}" for c in cases if c.status == "pending"]
     if unfinished:
         reasons.append(f"The run was cut short before it finished {', '.join(unfinished)}.")
+    reasons += [
+        f"{case.implementation} on {case.device} computes no gradients: it is not trained, and "
+        "has no train_step."
+        for case in cases
+        if not case.differentiable
+    ]
     return tuple(reasons)
 
 

@@ -45,6 +45,12 @@ REGISTRY: dict[str, Entry] = {
     "fused_cpu": Entry(
         "impls.fused_cpu:FusedCPU", "all steps in one compiled call", devices=("cpu",)
     ),
+    "onnx_runtime": Entry(
+        "impls.onnx_runtime:OnnxRuntime",
+        "ONNX Runtime's RNN, one call a run of steps; inference only",
+        devices=("cpu",),
+        requires=("onnx", "onnxruntime"),
+    ),
     "compiled": Entry(
         "impls.compiled:Compiled", "torch.compile of the plain loop, in chunks", compiles=True
     ),

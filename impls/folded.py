@@ -1,16 +1,11 @@
 r"""Runs of steps as calls of the sequence ``nn.RNN``, the feedback folded into its weights.
 
-Between two forced steps the feedback is linear: with x_t = y_{t-1} = V h_{t-1} + c,
+    h_t = tanh(b + W h_{t-1} + U x_t)                           where forced
+    h_t = tanh((b + U c) + (W + U V) h_{t-1})                   where free
+    y_t = V h_t + c
 
-    a_t = b + W h_{t-1} + U x_t = (b + U c) + (W + U V) h_{t-1}
-
-so that free-running steps are an RNN without input, whose recurrent matrix is W + U V and whose
-bias is b + U c. A run of forced steps is one call of nn.RNN, and so is a run of free ones;
-gradients flow through the fold.
-
-What changes in rounding: a free step rounds W + U V once instead of V h + c and U x at each step.
-Each is off by about one unit in the last place, and in different directions, so after hundreds of
-free steps two right answers differ as those of two machines do.
+with the fold of `impls.folding`. A run of forced steps is one call of nn.RNN, and so is a run of
+free ones; gradients flow through the fold.
 
 Where it loses: the fold costs 2 H^2 I operations a call, and runs of one or two steps, as a coin
 flip for every step gives, are as many calls as a loop has. A call gives out the states of all its
@@ -19,11 +14,10 @@ One layer only: with more, the lowest
 reads what the highest said, which no stack of nn.RNN does.
 """
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor, nn
 
+from impls.folding import folded_weights, runs
 from impls.generator import Generator, GeneratorConfig
 
 
@@ -73,11 +67,8 @@ class Folded(Generator):
     def _folded(self) -> list[Tensor]:
         """U, W + U V, b + U c and a second bias of zeros: what nn.RNN wants."""
         w = self.weights()
-        U, V, c = w["weight_ih_l0"], w["readout.weight"], w["readout.bias"]
-        bias = U @ c
-        if self.config.bias:
-            bias = bias + w["bias_ih_l0"] + w["bias_hh_l0"]
-        return [U, w["weight_hh_l0"] + U @ V, bias, torch.zeros_like(bias)]
+        recurrence, bias = folded_weights(w)
+        return [w["weight_ih_l0"], recurrence, bias, torch.zeros_like(bias)]
 
     def _without_inputs(
         self, steps: int, h: Tensor, weights: list[Tensor]
@@ -96,12 +87,3 @@ class Folded(Generator):
             bidirectional=False,
             batch_first=False,
         )
-
-
-def runs(forced: list[bool]) -> Iterator[tuple[int, int, bool]]:
-    """(first step, one beyond the last, whether they are forced), as long as they are alike."""
-    start = 0
-    for t in range(1, len(forced) + 1):
-        if t == len(forced) or forced[t] != forced[start]:
-            yield start, t, forced[start]
-            start = t

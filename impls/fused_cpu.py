@@ -6,8 +6,8 @@ r"""All steps in one compiled call, forward and backward through time.
 
 What sets it apart: a step of a small network is a fraction of a microsecond of arithmetic, which
 anything that is called once a step drowns in its own entry cost. Here Python is entered once a
-call: `impls.kernels.recurrence` runs every step with states and sums where they are needed, and the
-gradients of the weights are one matrix product over all steps at the end.
+call: `impls.kernels.recurrence` runs every step with states and sums where they are needed, and
+sums the gradients of the weights on the way back, over some steps at a time.
 """
 
 import math
@@ -26,10 +26,14 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from impls.generator import GeneratorConfig, OwnWeights
+from impls.kernels import packed as packing
 from impls.kernels import recurrence
+from impls.kernels.vectors import VECTOR_BYTES
 
 # Sequences that a thread carries through time together: their states fit into the nearest cache.
 TILE_ROWS = 48
+# Bytes from which on large pages pay.
+LARGE = 1 << 22
 # Multiplications that are worth waking another thread for.
 WORTH_A_THREAD = 1_000_000
 
@@ -84,98 +88,85 @@ class _Rollout(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         T, B, I = inputs.shape  # noqa: E741
         L, H = config.num_layers, config.hidden_size
-        flat = torch.cat([weight.flatten() for weight in weights])
+        inputs, flat = inputs.contiguous(), torch.cat([weight.flatten() for weight in weights])
+        *packed, bias, v, c = packing.for_forward(flat.numpy(), L, I, H, config.bias)
         predictions, h_n = inputs.new_empty(T, B, I), inputs.new_empty(L, B, H)
-        read = inputs.new_empty((T, B, I) if keep else (0, 0, 0))
-        states = _empty((L, T + 1, B, H) if keep else (0, 0, 0, 0), inputs)
+        states = _empty((L, T + 1, B, v.shape[1]) if keep else (0, 0, 0, 0), flat)
         _in_tiles(
             recurrence.forward,
             (
-                _array(inputs), forced, _array(h0), masks.numpy(),
-                *recurrence.for_forward(flat.numpy(), L, I, H, config.bias),
-                config.nonlinearity == "relu",
+                inputs.numpy(), forced, h0.contiguous().numpy(), masks.numpy(),
+                *packed, bias, v, c, config.nonlinearity == "relu",
             ),
-            (predictions.numpy(), h_n.numpy(), read.numpy(), states.numpy()),
-            batch=B,
-            work=T * B * L * H * H,
+            (predictions.numpy(), h_n.numpy(), states.numpy()),
+            _shares(B, T * B * L * H * H),
         )  # fmt: skip
         if keep:
             ctx.config, ctx.forced = config, forced
-            ctx.save_for_backward(flat, masks, read, states)
+            ctx.save_for_backward(flat, masks, inputs, predictions, states)
         return predictions, h_n
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_predictions: Tensor, d_h_n: Tensor) -> tuple[Tensor | None, ...]:
-        flat, masks, read, states = ctx.saved_tensors
+        flat, masks, inputs, predictions, states = ctx.saved_tensors
         config: GeneratorConfig = ctx.config
-        T, B, I = read.shape  # noqa: E741
+        T, B, I = inputs.shape  # noqa: E741
         L, H = config.num_layers, config.hidden_size
-        d_a = _empty((L, T, B, H), states)
-        d_y, d_inputs = torch.empty_like(read), torch.empty_like(read)
+        shares = _shares(B, T * B * L * H * H)
+        d_inputs, d_flat = torch.empty_like(inputs), flat.new_empty(len(shares), len(flat))
+        d_h0 = flat.new_empty((L, B, H) if ctx.needs_input_grad[5] else (0, 0, 0))
         _in_tiles(
             recurrence.backward,
             (
-                _array(d_predictions), _array(d_h_n), ctx.forced, masks.numpy(), states.numpy(),
-                *recurrence.for_backward(flat.numpy(), L, I, H, config.bias),
-                config.nonlinearity == "relu",
+                d_predictions.contiguous().numpy(), d_h_n.contiguous().numpy(),
+                inputs.numpy(), predictions.numpy(), ctx.forced, masks.numpy(), states.numpy(),
+                *packing.for_backward(flat.numpy(), L, I, H, config.bias),
+                config.bias, config.nonlinearity == "relu",
             ),
-            (d_a.numpy(), d_y.numpy(), d_inputs.numpy()),
-            batch=B,
-            work=T * B * L * H * H,
+            (d_inputs.numpy(), d_h0.numpy()),
+            shares,
+            d_flat.numpy(),
         )  # fmt: skip
-        d_weights = _of_weights(config, read, states, masks, d_a, d_y)
-        d_h0 = _of_first_states(config, flat, d_a) if ctx.needs_input_grad[5] else None
-        return None, None, None, None, d_inputs, d_h0, *d_weights
+        sizes, shapes = _layout(config)
+        d_weights = (d_flat.view(-1) if len(shares) == 1 else d_flat.sum(0)).split(sizes)
+        return (
+            *(None, None, None, None, d_inputs, d_h0 if len(d_h0) else None),
+            *(d.view(shape) for d, shape in zip(d_weights, shapes, strict=True)),
+        )
 
 
-def _of_first_states(config: GeneratorConfig, flat: Tensor, d_a: Tensor) -> Tensor:
-    shapes = config.weight_shapes()
-    weights = torch.split(flat, [math.prod(shape) for shape in shapes.values()])
-    named = {name: w.view(shapes[name]) for name, w in zip(shapes, weights, strict=True)}
-    return torch.stack([d_a[k, 0] @ named[f"weight_hh_l{k}"] for k in range(config.num_layers)])
-
-
-def _of_weights(
-    config: GeneratorConfig,
-    read: Tensor,
-    states: Tensor,
-    masks: Tensor,
-    d_a: Tensor,
-    d_y: Tensor,
-) -> list[Tensor]:
-    """One product over all steps and sequences for each matrix, in the weights' order."""
-    found, below = [], read.flatten(0, 1)
-    for k in range(config.num_layers):
-        d, before, after = (x.flatten(0, 1) for x in (d_a[k], states[k, :-1], states[k, 1:]))
-        through = below * masks[:, k - 1].flatten(0, 1) if k and len(masks) else below
-        found += [d.t() @ through, d.t() @ before]
-        if config.bias:
-            found += [total := d.sum(0), total.clone()]
-        below = after
-    d = d_y.flatten(0, 1)
-    return [*found, d.t() @ below, d.sum(0)]
+def _shares(batch: int, work: int) -> list[tuple[int, int]]:
+    """The first sequence and the one beyond the last of each thread."""
+    threads = max(1, min(torch.get_num_threads(), batch, work // WORTH_A_THREAD))
+    return list(pairwise(batch * n // threads for n in range(threads + 1)))
 
 
 def _in_tiles(
     kernel: Callable[..., None],
     given: Sequence[Any],
     filled: Sequence[Any],
-    *,
-    batch: int,
-    work: int,
+    shares: Sequence[tuple[int, int]],
+    own: Sequence[Any] | None = None,
 ) -> None:
-    """Let each thread run its share of the sequences from the first step to the last."""
-    threads = max(1, min(torch.get_num_threads(), batch, work // WORTH_A_THREAD))
-    ends = [batch * n // threads for n in range(threads + 1)]
-    shares = list(pairwise(ends))
+    """Let each thread take its share of the sequences from one end of time to the other.
 
-    def run(first: int, last: int) -> None:
+    Args:
+        kernel: called once a thread.
+        given: what it reads.
+        filled: what it writes, each thread in the places of its own sequences.
+        shares: a first sequence and one beyond the last for each thread.
+        own: for each thread one more thing to write, for it alone.
+    """
+
+    def run(number: int) -> None:
+        first, last = shares[number]
         tiles = -(-(last - first) // TILE_ROWS)
-        kernel(*given, first, last, -(-(last - first) // tiles), *filled)
+        alone = () if own is None else (own[number],)
+        kernel(*given, first, last, -(-(last - first) // tiles), *filled, *alone)
 
-    others = [_pool(threads - 1).submit(run, *share) for share in shares[1:]]
-    run(*shares[0])
+    others = [_pool(len(shares) - 1).submit(run, number) for number in range(1, len(shares))]
+    run(0)
     for other in others:
         other.result()
 
@@ -190,10 +181,22 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
+@lru_cache
+def _layout(config: GeneratorConfig) -> tuple[list[int], list[tuple[int, ...]]]:
+    """Size and shape of every weight."""
+    shapes = list(config.weight_shapes().values())
+    return [math.prod(shape) for shape in shapes], shapes
+
+
 def _empty(shape: tuple[int, ...], like: Tensor) -> Tensor:
-    """From NumPy, which asks the system for large pages: 50 MB are there in 7 ms, not in 26."""
-    return torch.from_numpy(np.empty(shape, like.detach().numpy().dtype))
+    """Room that begins where a vector may.
 
-
-def _array(tensor: Tensor) -> Any:
-    return tensor.detach().contiguous().numpy()
+    Much of it comes from NumPy, which asks the system for large pages: 50 MB are there in 7 ms and
+    not in 26.
+    """
+    size = math.prod(shape) * like.itemsize
+    if size < LARGE:
+        return like.new_empty(shape)
+    raw = np.empty(size + VECTOR_BYTES, np.uint8)
+    skip = -raw.ctypes.data % VECTOR_BYTES
+    return torch.from_numpy(raw[skip : skip + size]).view(like.dtype).view(shape)

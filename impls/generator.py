@@ -15,6 +15,7 @@ checks of the arguments above all, is done here once.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +38,14 @@ class Generator(nn.Module, ABC):
 
     An implementation never synchronises, times, prints, mutates its arguments, sets a global flag,
     keeps state between calls, or falls back silently to another.
+
+    Attributes:
+        differentiable: whether gradients flow through `rollout`. Where they do not, `forward`
+            refuses to be called for them, and a run neither trains the implementation nor times
+            ``train_step``.
     """
+
+    differentiable: ClassVar[bool] = True
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
@@ -94,6 +102,7 @@ class Generator(nn.Module, ABC):
 
         Raises:
             ValueError: a rank, size, dtype or device other than the above.
+            RuntimeError: gradients are asked of an implementation that computes none.
         """
         self._check_inputs(inputs)
         steps = self._check_forced(forced, inputs.shape[0])
@@ -102,6 +111,7 @@ class Generator(nn.Module, ABC):
             h0 = inputs.new_zeros(shape)
         else:
             self._check_h0(h0, shape, inputs)
+        self._check_gradients(inputs, h0)
         return self.rollout(inputs, steps, h0)
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
@@ -167,24 +177,31 @@ class Generator(nn.Module, ABC):
                 f"{inputs.dtype} on {inputs.device}"
             )
 
+    def _check_gradients(self, inputs: Tensor, h0: Tensor) -> None:
+        if self.differentiable or not torch.is_grad_enabled():
+            return
+        if any(tensor.requires_grad for tensor in (inputs, h0, *self.weights().values())):
+            raise RuntimeError(
+                f"{type(self).__name__} computes no gradients: call it under "
+                "torch.inference_mode(), or train another implementation and load its weights"
+            )
+
 
 class OwnWeights(Generator):
     """A `Generator` whose weights are plain parameters under ``nn.RNN``'s names."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__(config)
-        # ParameterDict refuses dots in names, which the read-out's have.
-        self.parameter = nn.ParameterDict(
-            {
-                name.replace(".", "_"): nn.Parameter(weight.to(torch.get_default_dtype()))
-                for name, weight in initial_weights(config, seed=0).items()
-            }
-        )
+        # A module's parameters have no dots in their names, which the read-out's have.
+        self._names = {name: name.replace(".", "_") for name in config.weight_shapes()}
+        for name, weight in initial_weights(config, seed=0).items():
+            parameter = nn.Parameter(weight.to(torch.get_default_dtype()))
+            self.register_parameter(self._names[name], parameter)
 
     def weights(self) -> dict[str, Tensor]:
-        return {
-            name: self.parameter[name.replace(".", "_")] for name in self.config.weight_shapes()
-        }
+        # Every call asks, some twice: looked up as attributes they would take ten times as long.
+        found = self._parameters
+        return {name: cast("Tensor", found[own]) for name, own in self._names.items()}
 
 
 def initial_weights(config: GeneratorConfig, seed: int) -> dict[str, Tensor]:

@@ -41,7 +41,7 @@ def test_the_reference_is_a_whole_default_run():
     assert result.config == RunConfig(sampling_seconds=seconds)
     assert result.environment.git_dirty is False
     assert {case.status for case in result.cases} == {"ok"}
-    assert all(case.accuracy.mse_mean <= 0.05 for case in result.cases)
+    assert all(case.accuracy.mse_mean <= 0.05 for case in result.cases if case.differentiable)
 
 
 def test_the_self_test_holds_what_it_is_quoted_for():

@@ -80,6 +80,13 @@ class _Emitter:
         )
         return self.builder.call(function, [a, b, c])
 
+    def multiply_add(self, sums: list[Any], numbers: list[Any], vectors: list[Any]) -> None:
+        """``sums[r, v] += numbers[r] vectors[v]``, the sums being places, row after row."""
+        for r, number in enumerate(numbers):
+            for v, vector in enumerate(vectors):
+                place = sums[r * len(vectors) + v]
+                self.builder.store(self.fma(number, vector, self.builder.load(place)), place)
+
     def total(self, vector: Any) -> Any:
         """The sum of a vector's numbers, in pairs."""
         kind = ir.FunctionType(self.scalar, [self.scalar, self.vector])
@@ -90,12 +97,18 @@ class _Emitter:
         return self.builder.call(function, [zero, vector], fastmath=("reassoc",))
 
 
-def _pointer(context: Any, builder: Any, array_type: Any, array: Any) -> Any:
-    return cgutils.create_struct_proxy(array_type)(context, builder, value=array).data
+def _values(context: Any, builder: Any, signature: Any, arguments: Any) -> list[Any]:
+    """An intrinsic's arguments, a pointer to the first number where it was given an array."""
+    return [
+        cgutils.create_struct_proxy(kind)(context, builder, value=value).data
+        if isinstance(kind, types.Array)
+        else value
+        for kind, value in zip(signature.args, arguments, strict=True)
+    ]
 
 
-def _block(rows: int, vectors: int) -> Any:
-    """The product of ``rows`` sequences with ``vectors`` vectors of columns.
+def _block(rows: int, vectors: int, panels: int = 1) -> Any:
+    """The product of ``rows`` sequences with ``vectors`` vectors of columns of each of ``panels``.
 
     c[r, :] = bias + sum_k a[r, k] w[k, :] + sum_i x[r, i] w[n + i, :]
 
@@ -115,32 +128,34 @@ def _block(rows: int, vectors: int) -> Any:
 
         def emit(context, builder, signature, arguments):
             c, c_at, c_row, a, a_at, a_row, n, back, x, x_at, x_row, m, w, w_at, bias, b_at = (
-                _pointer(context, builder, kind, value) if isinstance(kind, types.Array) else value
-                for kind, value in zip(signature.args, arguments, strict=True)
+                _values(context, builder, signature, arguments)
             )
             code = _Emitter(context, builder, signature.args[0].dtype)
-            step = vectors * code.width
+            step = code.index(vectors * code.width)
+            panel = builder.mul(builder.add(n, m), step)
+            columns = [code.index(v * code.width) for v in range(panels * vectors)]
+            begins = [builder.add(w_at, builder.mul(panel, code.index(p))) for p in range(panels)]
 
             def row_of(start, stride, number):
                 return builder.add(start, builder.mul(stride, code.index(number)))
 
-            def column(start, number):
-                return builder.add(start, code.index(number * code.width))
-
             sums = [
-                cgutils.alloca_once_value(builder, code.load(bias, column(b_at, v)))
+                cgutils.alloca_once_value(builder, code.load(bias, builder.add(b_at, column)))
                 for _ in range(rows)
-                for v in range(vectors)
+                for column in columns
             ]
 
             def accumulate(source, at, row, k, w_row):
-                weights_at = builder.add(w_at, builder.mul(w_row, code.index(step)))
-                weights = [code.load(w, column(weights_at, v)) for v in range(vectors)]
-                for r in range(rows):
-                    number = code.everywhere(source, builder.add(row_of(at, row, r), k))
-                    for v in range(vectors):
-                        place = sums[r * vectors + v]
-                        builder.store(code.fma(number, weights[v], builder.load(place)), place)
+                inside = builder.mul(w_row, step)
+                weights = [
+                    code.load(w, builder.add(builder.add(begin, inside), column))
+                    for begin in begins
+                    for column in columns[:vectors]
+                ]
+                numbers = [
+                    code.everywhere(source, builder.add(row_of(at, row, r), k)) for r in range(rows)
+                ]
+                code.multiply_add(sums, numbers, weights)
 
             last = builder.sub(n, code.index(1))
             with cgutils.for_range(builder, n) as loop:
@@ -149,9 +164,49 @@ def _block(rows: int, vectors: int) -> Any:
             with cgutils.for_range(builder, m) as loop:
                 accumulate(x, x_at, x_row, loop.index, builder.add(n, loop.index))
             for r in range(rows):
-                for v in range(vectors):
-                    total = builder.load(sums[r * vectors + v])
-                    code.store(total, c, column(row_of(c_at, c_row, r), v))
+                for v, column in enumerate(columns):
+                    total = builder.load(sums[r * len(columns) + v])
+                    code.store(total, c, builder.add(row_of(c_at, c_row, r), column))
+            return context.get_dummy_value()
+
+        return signature, emit
+
+    return block
+
+
+def _outer_block(rows: int, vectors: int) -> Any:
+    """g[r, :] += sum_k d[k, r] h[k, :], for ``rows`` rows and ``vectors`` vectors of columns.
+
+    The sum begins at zero and is added as one: rounding grows with the root of the number of such
+    sums, and not with that of all products.
+    """
+
+    @intrinsic
+    def block(typingctx, g, g_at, g_row, d, d_at, d_row, h, h_at, h_row, n):
+        index = types.int64
+        signature = types.void(g, index, index, d, index, index, h, index, index, index)
+
+        def emit(context, builder, signature, arguments):
+            g, g_at, g_row, d, d_at, d_row, h, h_at, h_row, n = _values(
+                context, builder, signature, arguments
+            )
+            code = _Emitter(context, builder, signature.args[0].dtype)
+            columns = [code.index(v * code.width) for v in range(vectors)]
+            places = [
+                builder.add(builder.add(g_at, builder.mul(g_row, code.index(r))), column)
+                for r in range(rows)
+                for column in columns
+            ]
+            zero = ir.Constant(code.vector, [0.0] * code.width)
+            sums = [cgutils.alloca_once_value(builder, zero) for _ in places]
+            with cgutils.for_range(builder, n) as loop:
+                d_k = builder.add(d_at, builder.mul(loop.index, d_row))
+                h_k = builder.add(h_at, builder.mul(loop.index, h_row))
+                states = [code.load(h, builder.add(h_k, column)) for column in columns]
+                numbers = [code.everywhere(d, builder.add(d_k, code.index(r))) for r in range(rows)]
+                code.multiply_add(sums, numbers, states)
+            for place, total in zip(places, sums, strict=True):
+                code.store(builder.fadd(code.load(g, place), builder.load(total)), g, place)
             return context.get_dummy_value()
 
         return signature, emit
@@ -165,11 +220,8 @@ def dot(typingctx, a, a_at, b, b_at, n):
     index = types.int64
 
     def emit(context, builder, signature, arguments):
-        a_type, _, b_type, *_ = signature.args
-        a, a_at, b, b_at, n = arguments
-        a = _pointer(context, builder, a_type, a)
-        b = _pointer(context, builder, b_type, b)
-        code = _Emitter(context, builder, a_type.dtype)
+        a, a_at, b, b_at, n = _values(context, builder, signature, arguments)
+        code = _Emitter(context, builder, signature.args[0].dtype)
         total = cgutils.alloca_once_value(builder, ir.Constant(code.vector, [0.0] * code.width))
         with cgutils.for_range(builder, builder.sdiv(n, code.index(code.width))) as loop:
             k = builder.mul(loop.index, code.index(code.width))
@@ -197,3 +249,6 @@ def fma(typingctx, a, b, c):
 # By rows and vectors: whole blocks, and what is left over at the edges.
 MANY_WIDE, MANY_NARROW = _block(BLOCK_ROWS, BLOCK_VECTORS), _block(BLOCK_ROWS, 1)
 ONE_WIDE, ONE_NARROW = _block(1, BLOCK_VECTORS), _block(1, 1)
+# A single sequence has one row of sums: with two panels at once they wait less for each other.
+ONE_DOUBLE = _block(1, BLOCK_VECTORS, panels=2)
+OUTER_WIDE, OUTER_NARROW = _outer_block(BLOCK_ROWS, BLOCK_VECTORS), _outer_block(BLOCK_ROWS, 1)

@@ -10,7 +10,7 @@ from bench import environment, limits
 from bench.arms import Arms, control_of
 from bench.config import RunConfig
 from bench.messages import Block, Prepared
-from bench.schema import Case, Ceilings, Result
+from bench.schema import Case, Ceilings, Parity, Result
 from impls import GeneratorConfig
 
 MODEL = GeneratorConfig(hidden_size=4)
@@ -119,6 +119,31 @@ def test_every_case_has_its_rows_every_device_its_control_and_canary():
         expected += [("canary", "canary", device, "canary", 1)]
     assert sorted(found) == sorted(expected)
     assert len(arms) == len(expected) == 20
+
+
+def without_gradients(name):
+    """A case that passed parity and has no gradient to train with."""
+    parity = Parity(output_error=1e-7, gradient_error=None, tolerance=1e-5, passed=True)
+    return case(name).model_copy(update={"parity": parity})
+
+
+@pytest.mark.parametrize(
+    ("cases", "control"),
+    [
+        ([without_gradients("onnx_runtime"), case("manual_cell")], "manual_cell"),
+        ([without_gradients("onnx_runtime")], "onnx_runtime"),
+        ([without_gradients("torch_rnn"), case("manual_cell")], "torch_rnn"),  # the baseline
+    ],
+)
+def test_what_computes_no_gradients_has_no_train_step(cases, control):
+    found = [(arm.kind, arm.implementation, *cell(arm)) for arm in Arms(CONFIG, cases).open()]
+    can = {
+        c.implementation: [cell for cell in CELLS if cell[0] == "generate" or c.differentiable]
+        for c in cases
+    }
+    expected = [("case", name, *cell) for name, cells in can.items() for cell in cells]
+    expected += [("control", control, *cell) for cell in can[control]]
+    assert sorted(found) == sorted([*expected, ("canary", "canary", "canary", 1)])
 
 
 def test_a_device_on_which_nothing_runs_has_no_control_and_no_canary():

@@ -45,6 +45,22 @@ def test_best_and_worst_are_in_their_panels_with_the_warm_up_shaded(copy):
     assert lower.get_title("left").startswith("worst of 5")
 
 
+def test_a_case_has_one_colour_also_where_others_have_no_bar(copy):
+    result = load(copy)
+    first, second, *rest = result.cases
+    first = first.model_copy(
+        update={"training": None, "accuracy": None, "throughput": first.throughput[:1]}
+    )
+    result = result.model_copy(update={"cases": (first, second, *rest)})
+    upper, *others = figures.throughput(result).axes
+    colour = upper.patches[1].get_facecolor()
+    assert colour != upper.patches[0].get_facecolor()
+    assert [axes.patches[0].get_facecolor() for axes in others] == [colour] * len(others)
+    lines = [figures.training_loss(result).axes[0].get_lines()[1]]
+    lines += [figures.error_growth(result).axes[0].get_lines()[0]]
+    assert [mpl.colors.to_rgba(line.get_color()) for line in lines] == [colour] * 2
+
+
 def test_bars_and_their_intervals(copy):
     result = load(copy)
     figure = figures.throughput(result)

@@ -10,7 +10,21 @@ from typing import ClassVar
 import pytest
 import torch
 
-from bench import ceilings, environment, measure, parity, records, runner, worker, workloads
+from bench import (
+    ceilings,
+    compare,
+    environment,
+    export,
+    measure,
+    observed,
+    parity,
+    plots,
+    records,
+    runner,
+    tables,
+    worker,
+    workloads,
+)
 from bench.config import EvaluationConfig, RunConfig
 from bench.errors import BenchError
 from bench.remote import CaseError, Inline, WorkerLostError
@@ -719,3 +733,71 @@ def test_the_implementations_of_a_run_travel_with_it(register, tmp_path):
     execute(changed(implementations=("manual_cell", name), rounds=1), tmp_path / "r", start=start)
     assert len(told) == 3
     assert all(entries == {n: REGISTRY[n] for n in ("manual_cell", name)} for entries in told)
+
+
+# What computes no gradients.
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory):
+    """A run with one that cannot be trained: its result, its file and its stages."""
+    path, watcher = tmp_path_factory.mktemp("untrained") / "r.json", Watcher()
+    config = changed(implementations=("onnx_runtime", "torch_rnn"))
+    return execute(config, path, watcher), path, [name for name, _ in watcher.stages]
+
+
+def test_what_computes_no_gradients_is_checked_and_timed_and_not_trained(untrained):
+    result, _, stages = untrained
+    case, other = result.cases
+    assert (case.status, case.reason) == (other.status, other.reason) == ("ok", None)
+    assert case.parity.passed
+    assert 0 < case.parity.output_error < 1e-5
+    assert case.parity.gradient_error is case.training is case.accuracy is None
+    assert case.weights_digest == other.weights_digest
+    assert [cell(row) for row in case.throughput] == ROWS[:2]
+    assert all(0 < row.output_error < 1e-4 for row in case.throughput)
+    assert [cell(row) for row in other.throughput] == ROWS
+    assert stages == ["parity", "training torch_rnn on cpu", "timing"]
+
+
+def test_its_file_is_shown_drawn_compared_and_exported(untrained):
+    result, path, _ = untrained
+    assert records.load(path) == result
+    overview, accuracy, _, _, parity_table = [
+        tables.overview(result), *tables.result_tables(result)
+    ]  # fmt: skip
+    assert overview.sections[0][0][:3] == ("onnx_runtime", "cpu", "-")
+    assert overview.sections[0][0][-1] == "-"  # train_step
+    assert accuracy.sections[0][0] == ("onnx_runtime", "cpu", *["-"] * 5)
+    assert parity_table.sections[0][0][2] == "pass"
+    assert parity_table.sections[0][0][4] == "-"
+    note = "onnx_runtime on cpu computes no gradients: it is not trained, and has no train_step."
+    assert note in overview.notes
+    assert note in accuracy.notes
+    names = {plan.file for plan in plots.planned(result)}
+    assert names == {"best_worst_torch_rnn_cpu", "training_loss", "error_growth", "throughput"}
+    assert len(list(plots.draw_all(result, path).iterdir())) == 2 * len(names)
+    [comparison] = compare.compare(observed.load(path), [observed.load(path)])
+    assert comparison.rows_compared == 5
+    assert [change.implementation for change in comparison.accuracy] == ["torch_rnn"]
+    assert "onnx_runtime" in export.to_csv(result)
+
+
+def test_gradients_alone_asked_of_it_leave_nothing_to_time(tmp_path):
+    config = changed(implementations=("onnx_runtime",), batch_sizes={"train_step": (2,)})
+    result = execute(config, tmp_path / "r.json")
+    [case] = result.cases
+    assert (case.status, case.throughput) == ("ok", ())
+    assert "computes no gradients" in " ".join(tables.overview(result).notes)
+    assert [table.title for table in tables.result_tables(result)][-1].startswith("Parity")
+    assert list(plots.planned(result)) == []
+
+
+def test_going_on_does_not_train_it_either(tmp_path, asked):
+    config, path = changed(implementations=("onnx_runtime", "torch_rnn")), tmp_path / "r.json"
+    with pytest.raises(KeyboardInterrupt):
+        execute(config, path, Watcher("timing", interrupt, after=20))
+    result = execute(config, path, start=Asked, earlier=records.load(path))
+    assert [case.status for case in result.cases] == ["ok", "ok"]
+    assert "train" not in {question for question, *_ in asked}
+    assert [cell(row) for row in result.cases[0].throughput] == ROWS[:2]

@@ -10,6 +10,7 @@ from bench.recipes import RECIPES, batches
 from bench.training import DivergedError, make_orthogonal, train
 from impls import REGISTRY, GeneratorConfig
 from tasks import TASKS
+from tests.impls.fitting import skip_unless_differentiable
 
 every = pytest.mark.parametrize("name", REGISTRY)
 
@@ -65,6 +66,7 @@ def slides_losses(weights, seed, iterations):
 
 @every
 def test_the_lab_recipe_is_the_slides_loop(name):
+    skip_unless_differentiable(name)
     model = impls.create(name, GeneratorConfig(), seed=5)
     weights = {key: weight.detach().clone() for key, weight in model.weights().items()}
     expected = slides_losses(weights, seed=8, iterations=50)
@@ -86,6 +88,8 @@ def test_the_lab_recipe_past_the_first_growth_of_p():
 
 @every
 def test_training_is_repeatable_and_learns(name):
+    skip_unless_differentiable(name)
+
     def losses():
         model = impls.create(name, GeneratorConfig(hidden_size=16), seed=1)
         return train(model, "quick", RECIPES["quick"], TASKS["cosine"], seed=2, iterations=40).loss

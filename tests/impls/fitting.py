@@ -1,12 +1,20 @@
-"""Configurations that fit an implementation: what it refuses is tested where it refuses it."""
+"""What fits an implementation: what it refuses is tested where it refuses it."""
 
 from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import settings
 
 import impls
+from impls import GeneratorConfig
+
+CPU = torch.device("cpu")
+
+
+def dtype_of(*names):
+    """float64, or float32 where one of ``names`` takes no other."""
+    both = (torch.float64, torch.float32)
+    return next(dtype for dtype in both if all(takes(name, dtype=dtype) for name in names))
 
 
 def fitting(config, *names):
@@ -14,21 +22,19 @@ def fitting(config, *names):
     return config if all(takes(name, config) for name in names) else replace(config, num_layers=1)
 
 
-def skip_unless(name, config):
-    """Skip a test that is about what ``config`` asks for."""
-    if not takes(name, config):
-        pytest.skip(f"{name} does not take {config}")
+def skip_unless(name, config=GeneratorConfig(), dtype=None):  # noqa: B008
+    """Skip a test that is about what ``config`` and ``dtype`` ask for."""
+    if not takes(name, config, dtype):
+        pytest.skip(f"{name} does not take {config} in {dtype or 'any dtype'}")
 
 
-def takes(name, config):
-    return impls.load(name).unsupported(config, torch.device("cpu"), torch.float64) is None
+def skip_unless_differentiable(name):
+    """Skip a test that is about gradients."""
+    if not impls.load(name).differentiable:
+        pytest.skip(f"{name} computes no gradients")
 
 
-def compiles_per_shape(name):
-    """Whether every drawn size costs seconds of compiling: then fewer of them are drawn."""
-    return impls.REGISTRY[name].compiles
-
-
-def examples(number, *names, compiled):
-    """``number`` of them, or ``compiled`` where each is waited for; the first is the smallest."""
-    return settings(max_examples=compiled if any(map(compiles_per_shape, names)) else number)
+def takes(name, config=GeneratorConfig(), dtype=None):  # noqa: B008
+    """Whether ``name`` runs ``config`` on the CPU, in any dtype where none is given."""
+    dtypes = [dtype] if dtype else [torch.float64, torch.float32]
+    return any(impls.load(name).unsupported(config, CPU, dtype) is None for dtype in dtypes)

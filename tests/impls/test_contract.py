@@ -9,28 +9,36 @@ from hypothesis import strategies as st
 import impls
 from impls import REGISTRY, GeneratorConfig
 from impls.generator import initial_weights, with_orthogonal_recurrence
-from tests.impls.fitting import fitting, skip_unless
+from tests.impls.fitting import dtype_of, fitting, skip_unless
 
 every = pytest.mark.parametrize("name", REGISTRY)
 FORCED = torch.tensor([True, False, True, False, False])
 
 
 def make(name, *, config=GeneratorConfig(input_size=2, hidden_size=5), seed=3):  # noqa: B008
-    return impls.create(name, config, dtype=torch.float64, seed=seed)
+    model = impls.create(name, config, dtype=dtype_of(name), seed=seed)
+    return model.requires_grad_(model.differentiable)  # gradients are not what is tested here
 
 
-def inputs(steps=5, batch=4, size=2):
-    return torch.from_numpy(np.random.default_rng(1).normal(size=(steps, batch, size)))
+def inputs(name, steps=5, batch=4, size=2):
+    drawn = np.random.default_rng(1).normal(size=(steps, batch, size))
+    return torch.from_numpy(drawn).to(dtype_of(name))
+
+
+def within(name):
+    """How close numbers are that differ by rounding alone."""
+    tolerance = {torch.float64: 1e-12, torch.float32: 1e-6}[dtype_of(name)]
+    return {"rtol": tolerance, "atol": tolerance}
 
 
 @every
 def test_the_same_seed_gives_the_same_weights_everywhere(name):
     config = fitting(GeneratorConfig(num_layers=2, hidden_size=7), name)
     expected = initial_weights(config, seed=11)
-    found = impls.create(name, config, dtype=torch.float64, seed=11).weights()
+    found = make(name, config=config, seed=11).weights()
     assert list(found) == list(expected)
-    assert all(torch.equal(found[key], expected[key]) for key in expected)
-    other = impls.create(name, config, dtype=torch.float64, seed=12).weights()
+    assert all(torch.equal(found[key], expected[key].to(dtype_of(name))) for key in expected)
+    other = make(name, config=config, seed=12).weights()
     assert not torch.equal(found["weight_hh_l0"], other["weight_hh_l0"])
 
 
@@ -85,8 +93,8 @@ def test_creating_leaves_the_global_random_numbers_alone(name):
 
 @every
 def test_calls_keep_no_state_and_change_nothing(name):
-    model, x = make(name).eval(), inputs()
-    h0 = torch.full((1, 4, 5), 0.3, dtype=torch.float64)
+    model, x = make(name).eval(), inputs(name)
+    h0 = torch.full((1, 4, 5), 0.3, dtype=x.dtype)
     copies = x.clone(), FORCED.clone(), h0.clone()
     first = model(x, FORCED, h0)
     model(x * 2, FORCED, None)
@@ -97,8 +105,8 @@ def test_calls_keep_no_state_and_change_nothing(name):
 
 @every
 def test_h0_none_is_zeros_and_h0_matters(name):
-    model, x = make(name), inputs()
-    zeros = torch.zeros(1, 4, 5, dtype=torch.float64)
+    model, x = make(name), inputs(name)
+    zeros = torch.zeros(1, 4, 5, dtype=x.dtype)
     assert torch.equal(model(x, FORCED)[0], model(x, FORCED, zeros)[0])
     assert not torch.allclose(model(x, FORCED)[0], model(x, FORCED, zeros + 1)[0])
 
@@ -108,12 +116,12 @@ def test_h0_none_is_zeros_and_h0_matters(name):
 @settings(max_examples=4)
 def test_a_sequence_can_be_cut_and_carried_on(name, cut):
     """The state is all there is: running on from h_n gives what one run gives."""
-    model, x, forced = make(name).eval(), inputs(), torch.ones(5, dtype=torch.bool)
+    model, x, forced = make(name).eval(), inputs(name), torch.ones(5, dtype=torch.bool)
     whole, h_n = model(x, forced)
     head, h_cut = model(x[:cut], forced[:cut])
     tail, h_tail = model(x[cut:], forced[cut:], h_cut)
-    torch.testing.assert_close(torch.cat([head, tail]), whole, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(h_tail, h_n, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(torch.cat([head, tail]), whole, **within(name))
+    torch.testing.assert_close(h_tail, h_n, **within(name))
 
 
 # Dropout: between layers, while training, as nn.RNN has it.
@@ -127,7 +135,7 @@ def test_dropout_does_nothing_in_evaluation(name):
     model = make(name, config=DROPPED).eval()
     plain = make(name, config=GeneratorConfig(input_size=2, hidden_size=50, num_layers=2)).eval()
     plain.load_weights(model.weights())
-    assert torch.equal(model(inputs(), FORCED)[0], plain(inputs(), FORCED)[0])
+    assert torch.equal(model(inputs(name), FORCED)[0], plain(inputs(name), FORCED)[0])
 
 
 @every
@@ -135,11 +143,11 @@ def test_dropout_is_nn_rnns_in_training(name):
     """The same random numbers drop the same units as torch.nn.RNN does, scaled alike."""
     skip_unless(name, DROPPED)
     model = make(name, config=DROPPED).train()
-    rnn = torch.nn.RNN(2, 50, 2, dropout=0.4, dtype=torch.float64)
+    rnn = torch.nn.RNN(2, 50, 2, dropout=0.4, dtype=dtype_of(name))
     weights = dict(model.weights())
     readout = weights.pop("readout.weight"), weights.pop("readout.bias")
     rnn.load_state_dict(weights)
-    x, forced = inputs(steps=1), torch.tensor([True])
+    x, forced = inputs(name, steps=1), torch.tensor([True])
     torch.manual_seed(7)
     top, states = rnn(x)
     torch.manual_seed(7)
@@ -153,11 +161,13 @@ def test_dropout_is_nn_rnns_in_training(name):
 def test_dropout_with_one_layer_is_silent_and_without_effect(name):
     config = GeneratorConfig(input_size=2, hidden_size=5, dropout=0.5)
     model = make(name, config=config).train()
-    assert torch.equal(model(inputs(), FORCED)[0], make(name).train()(inputs(), FORCED)[0])
+    x = inputs(name)
+    assert torch.equal(model(x, FORCED)[0], make(name).train()(x, FORCED)[0])
 
 
 # Bad arguments: one line that says what was wrong and what would be right.
 
+OTHER = {torch.float64: torch.float32, torch.float32: torch.float64}
 BAD_CALLS = {
     "rank": (
         lambda x: (x[:, 0], FORCED, None),
@@ -165,13 +175,19 @@ BAD_CALLS = {
     ),
     "features": (lambda x: (x[:, :, :1], FORCED, None), r"shape \(T, B, 2\).*got \(5, 4, 1\)"),
     "empty": (lambda x: (x[:0], FORCED[:0], None), r"T and B at least 1, got \(0, 4, 2\)"),
-    "dtype": (lambda x: (x.float(), FORCED, None), r"inputs are torch.float32.*torch.float64"),
+    "dtype": (
+        lambda x: (x.to(OTHER[x.dtype]), FORCED, None),
+        r"inputs are torch.float\d\d on cpu, but the weights are torch.float\d\d",
+    ),
     "forced[0]": (lambda x: (x, ~FORCED, None), r"forced\[0\] must be True"),
     "forced length": (lambda x: (x, FORCED[:3], None), r"shape \(5,\), got .* \(3,\)"),
     "forced dtype": (lambda x: (x, FORCED.long(), None), "bool tensor.*got torch.int64"),
     "forced device": (lambda x: (x, FORCED.to("meta"), None), "must be on the CPU, got meta"),
     "h0 shape": (lambda x: (x, FORCED, x[:1]), r"h0 must have shape .*\(1, 4, 5\), got"),
-    "h0 dtype": (lambda x: (x, FORCED, torch.zeros(1, 4, 5)), "h0 is torch.float32"),
+    "h0 dtype": (
+        lambda x: (x, FORCED, torch.zeros(1, 4, 5, dtype=OTHER[x.dtype])),
+        r"h0 is torch.float\d\d on cpu, but the inputs are torch.float\d\d",
+    ),
 }
 
 
@@ -180,7 +196,7 @@ BAD_CALLS = {
 def test_bad_arguments(name, bad):
     build, message = BAD_CALLS[bad]
     with pytest.raises(ValueError, match=message) as caught:
-        make(name)(*build(inputs()))
+        make(name)(*build(inputs(name)))
     assert "\n" not in str(caught.value)
 
 
@@ -208,6 +224,23 @@ def test_loading_copies(name):
     model.load_weights(weights)
     weights["weight_hh_l0"].zero_()
     assert model.weights()["weight_hh_l0"].abs().min() > 0
+
+
+@every
+@pytest.mark.parametrize("leaf", ["weight", "inputs", "h0"])
+def test_who_computes_no_gradients_says_so_and_never_detaches(name, leaf):
+    model, x, h0 = make(name), inputs(name), torch.zeros(1, 4, 5, dtype=dtype_of(name))
+    model.requires_grad_(False)
+    {"weight": model.weights()["weight_hh_l0"], "inputs": x, "h0": h0}[leaf].requires_grad_()
+    if model.differentiable:
+        assert all(outcome.requires_grad for outcome in model(x, FORCED, h0))
+        return
+    refusal = f"^{type(model).__name__} computes no gradients: call it under torch.inference_mode"
+    with pytest.raises(RuntimeError, match=refusal):
+        model(x, FORCED, h0)
+    for without in (torch.no_grad, torch.inference_mode):
+        with without():
+            assert not any(outcome.requires_grad for outcome in model(x, FORCED, h0))
 
 
 @every

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 import impls
 from impls import GeneratorConfig
-from impls.folded import Folded, runs
+from impls.folded import Folded
+from impls.folding import runs
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=30))

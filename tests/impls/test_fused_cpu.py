@@ -147,6 +147,18 @@ def test_gradients_go_through_the_dropout_of_the_forward_pass():
     )
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("hidden", [33, 128])
+def test_sums_over_many_steps_and_sequences_lose_no_digits(threads, hidden, monkeypatch):
+    """One after the other, thousands of products would lose ten times as much."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    config = GeneratorConfig(input_size=2, hidden_size=hidden, num_layers=2)
+    inputs, forced = data(steps=150, batch=100)
+    exact = gradients(make(config, torch.float64), inputs.double(), forced)
+    for found, true in zip(gradients(make(config), inputs, forced), exact, strict=True):
+        assert (found - true).abs().max() <= 1.5e-6 * true.abs().max().clamp(min=1.0)
+
+
 # Threads.
 
 
