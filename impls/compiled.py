@@ -27,21 +27,23 @@ Memory: the backward pass keeps what every step computed, as the plain loop does
 
 import warnings
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from types import FunctionType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.fx import GraphModule
 from torch.nn import functional as F
 
 from impls.compiler import no_compiler_reason
 from impls.generator import GeneratorConfig, OwnWeights
 
 # Steps of a chunk, by whether the batch is one sequence. The library's products, which larger
-# batches call, dwarf the entry cost sooner, and every step more is more to compile.
-ALONE, TOGETHER = 16, 8
+# batches call, dwarf the entry cost sooner; a chunk of eight took four times as long to compile,
+# with gradients, as one of four, and ran no faster.
+ALONE, TOGETHER = 16, 4
 
 Layer = tuple[Tensor, Tensor, Tensor | None]
 Chunk = Callable[..., tuple[Tensor, Tensor, Tensor]]
@@ -64,6 +66,12 @@ class Compiled(OwnWeights):
 
     def rollout(self, inputs: Tensor, forced: list[bool], h0: Tensor) -> tuple[Tensor, Tensor]:
         w, steps = self.weights(), len(forced)
+        gradient = torch.is_grad_enabled() and any(
+            tensor.requires_grad for tensor in (inputs, h0, *w.values())
+        )
+        if gradient:
+            # One program, whatever is frozen: each set of what asks for gradients had its own.
+            w = {name: x if x.requires_grad else nn.Parameter(x.detach()) for name, x in w.items()}
         V, c = w["readout.weight"], w["readout.bias"]
         alone = inputs.shape[1] == 1
         size = ALONE if alone else TOGETHER
@@ -76,11 +84,8 @@ class Compiled(OwnWeights):
         teacher, live = flags.to(inputs.device)
         xs = torch.cat([inputs, inputs.new_zeros(padding, *inputs.shape[1:])])
         h, y = h0.clone(memory_format=torch.contiguous_format), torch.zeros_like(xs[0])
-        gradient = torch.is_grad_enabled() and any(
-            tensor.requires_grad for tensor in (inputs, h0, *w.values())
-        )
         if gradient:
-            # One program: without this the first chunk, which nothing precedes, had its own.
+            # As above: the first chunk, which nothing precedes, had a program of its own.
             xs, h, y = (x if x.requires_grad else x.requires_grad_() for x in (xs, h, y))
         chunk = _compiled(
             relu=self.config.nonlinearity == "relu",
@@ -149,8 +154,20 @@ def _compiled(*, relu: bool, alone: bool, of: Any, threads: int, steps: int) -> 
     )
     # In this process: its pool of compiling processes would outlive the call.
     # The number of threads is written into the kernels, so the cache on disk has to tell by it.
-    options: dict[str, Any] = {"compile_threads": 1, "cpp.threads": threads}
-    return _Program(torch.compile(apart, fullgraph=True, dynamic=False, options=options))
+    backend = partial(_kernels, options={"compile_threads": 1, "cpp.threads": threads})
+    return _Program(torch.compile(apart, fullgraph=True, dynamic=False, backend=backend))
+
+
+def _kernels(graph: GraphModule, arguments: list[Tensor], options: dict[str, Any]) -> Any:
+    """PyTorch's own backend, but its backward pass writes into nothing that it did not make.
+
+    It would reuse what the forward pass kept, which h_n may share memory with: h_n was another
+    after the backward pass, and there was no second one (torch 2.13).
+    """
+    from torch._inductor.compile_fx import compile_fx  # heavy: not before it is needed
+
+    with torch._functorch.config.patch(donated_buffer=False):
+        return compile_fx(graph, arguments, config_patches=options)
 
 
 class _Program:

@@ -77,7 +77,7 @@ def test_bytes_are_those_of_a_count_one_by_one(config, batch, forced, dtype):
     assert limits.bytes_of(config, batch, forced, dtype) == expected
 
 
-UNSEEN = {"fused_cpu", "onnx_runtime"}  # PyTorch does not see into their kernels
+UNSEEN = {"fused_cpu", "onnx_runtime", "compiled"}  # PyTorch does not see into their kernels
 
 
 @pytest.mark.parametrize("layers", [1, 3])

@@ -6,9 +6,12 @@ import pytest
 import torch
 
 import impls
-from impls import GeneratorConfig
+from impls import REGISTRY, GeneratorConfig
 
 CPU = torch.device("cpu")
+# What runs any shape at once. The others compile for seconds whatever is new in size or dtype, so
+# they cannot run what is drawn: each is tested on a few fixed cases, beside its own tests.
+UNCOMPILED = [name for name in REGISTRY if not REGISTRY[name].compiles]
 
 
 def dtype_of(*names):

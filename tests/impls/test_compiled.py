@@ -1,18 +1,23 @@
 """What compiling must not change: patterns as data, no way back to eager, warnings, processes."""
 
+import contextlib
 import subprocess
 import sys
 import warnings
 
+import numpy as np
 import psutil
 import pytest
 import torch
 
 import impls
+from bench.config import TOLERANCE
 from bench.listing import listing
+from bench.parity import compare, draw_trial
 from impls import GeneratorConfig
 from impls.compiled import Compiled, _compiled
 from impls.compiler import no_compiler_reason
+from tasks.forcing import coin_flips, warm_up
 
 needs_compiler = pytest.mark.skipif(
     no_compiler_reason() is not None, reason=str(no_compiler_reason())
@@ -39,23 +44,59 @@ def data(forced, batch):
 
 
 def gradients(model, inputs, flags):
-    predictions, h_n = model(inputs, flags)
-    loss = (predictions**2).sum() + h_n.sum()
-    return predictions, h_n, *torch.autograd.grad(loss, [*model.weights().values()])
+    """Outcomes and the gradients of what is not frozen; the backward pass changes no outcome."""
+    outcomes = model(inputs, flags)
+    copies = [outcome.detach().clone() for outcome in outcomes]
+    loss = (outcomes[0] ** 2).sum() + outcomes[1].sum()
+    asking = [weight for weight in model.weights().values() if weight.requires_grad]
+    found = torch.autograd.grad(loss, asking)
+    assert all(torch.equal(a, b) for a, b in zip(outcomes, copies, strict=True))
+    return *outcomes, *found
 
 
 @needs_compiler
 @pytest.mark.parametrize("batches", [[1], [4, 2, 7]], ids=["alone", "together"])
-def test_other_patterns_lengths_and_batches_compile_nothing_more(batches, short):
+def test_other_patterns_lengths_batches_and_frozen_weights_compile_nothing_more(batches, short):
     model, like = make(), make("manual_cell")
     gradients(model, *data([True, False, True, False], batches[0]))
     with torch.compiler.set_stance("fail_on_recompile"):
         for batch in batches:
-            for forced in ([True], [True, False, False], [True] * 8, [True, False] * 5):
+            for frozen, forced in (
+                ((), [True]),
+                (("weight_hh_l0", "bias_ih_l0"), [True, False, False]),
+                (("readout.weight", "readout.bias"), [True] * 8),
+                ((), [True, False] * 5),
+            ):
                 given = data(forced, batch)
+                for each in (model, like):
+                    for name, weight in each.weights().items():
+                        weight.requires_grad_(name not in frozen)
                 found, expected = gradients(model, *given), gradients(like, *given)
                 for a, b in zip(found, expected, strict=True):
                     torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+
+
+# (config, dtype, batch): fixed, for each is compiled; what is drawn elsewhere varies within them.
+CASES = [
+    (GeneratorConfig(input_size=1, hidden_size=5), torch.float32, 1),
+    (GeneratorConfig(2, 4, num_layers=2, nonlinearity="relu", bias=False), torch.float64, 3),
+]
+
+
+@needs_compiler
+@pytest.mark.parametrize(("config", "dtype", "batch"), CASES, ids=["alone", "together"])
+def test_parity_with_the_reference(config, dtype, batch):
+    """Chunks as long as they are; one step, less and more than a chunk, a whole number of them."""
+    rng, compiling = np.random.default_rng(7), contextlib.nullcontext()
+    tolerance = TOLERANCE[str(dtype).removeprefix("torch.")]
+    for number, steps in enumerate((5, 1, 16, 37)):
+        patterns = [coin_flips(rng, steps, 0.5), warm_up(steps, 1), warm_up(steps, steps)]
+        for forced in patterns:
+            model = impls.create("compiled", config, dtype=dtype, seed=number)
+            with compiling:
+                errors = compare(model, model, draw_trial(config, rng, forced, batch, dtype))
+            assert errors.within(tolerance), (steps, forced)
+            compiling = torch.compiler.set_stance("fail_on_recompile")
 
 
 @needs_compiler
@@ -73,7 +114,8 @@ def test_too_many_programs_of_one_kind_are_an_error(short):
     """The compiler's own limit makes it run uncompiled, unless it is told to raise."""
     model, (inputs, flags) = make(), data([True], 1)
     model(inputs, flags)
-    model.parameter["readout_bias"].requires_grad_(False)  # guarded against: another program
+    weight = model.weights()["weight_hh_l0"]
+    weight.data = weight.data.t().contiguous().t()  # its strides are guarded: another program
     with (
         torch._dynamo.config.patch(recompile_limit=1),
         pytest.raises(torch._dynamo.exc.FailOnRecompileLimitHit),
