@@ -1,6 +1,7 @@
 """From a config to its cases: which can run here, and why the others cannot."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,13 +26,29 @@ def target(case: Case) -> Target:
     return Target(torch.device(case.device), getattr(torch, case.dtype))
 
 
-def plan(config: RunConfig) -> tuple[Case, ...]:
-    """Every implementation on every device, pending or with the reason why it is not supported."""
+def plan(config: RunConfig, names: Sequence[str] = ()) -> tuple[Case, ...]:
+    """Every implementation on every device, pending or with the reason why it is not supported.
+
+    Args:
+        config: of the run.
+        names: plan these of its implementations alone.
+    """
     return tuple(
         _planned(name, device, config)
         for device in config.devices
-        for name in config.implementations
+        for name in names or config.implementations
     )
+
+
+def fault(name: str) -> str | None:
+    """Why what is registered under ``name`` is no implementation, or None when it is one."""
+    try:
+        impls.load(name)
+    except impls.TargetError as error:
+        return str(error)
+    except Exception:  # noqa: BLE001 - the plan tells of it
+        return None
+    return None
 
 
 def create(case: Case, seed: int) -> Generator:
@@ -63,8 +80,12 @@ def _planned(name: str, device: str, config: RunConfig) -> Case:
     where = target(case)
     try:
         reason = impls.load(name).unsupported(config.model, where.device, where.dtype)
+    except impls.MissingError as error:
+        reason = str(error)
     except ImportError as error:
         reason = one_line(error)
+    except impls.TargetError as error:
+        return case.model_copy(update={"status": "failed", "reason": str(error)})
     except Exception as error:  # noqa: BLE001 - whatever an implementation raises is its result
         return case.model_copy(update={"status": "failed", "reason": one_line(error)})
     if reason:

@@ -14,7 +14,7 @@ import typer
 from rich.text import Text
 
 from bench import config as configuration
-from bench import environment, guard, observed, records, render, summary, tables
+from bench import environment, guard, observed, plugins, records, render, summary, tables
 from bench.compare import compare as compare_files
 from bench.comparison_tables import comparison_tables
 from bench.console import echo, print_json, print_markdown, print_tables, stderr, stdout
@@ -37,10 +37,12 @@ from bench.options import (
     Overwrite,
     Seed,
     Threads,
+    TimeLimit,
 )
 from bench.progress import progress
 from bench.recipes import RECIPES
 from bench.schema import Result
+from impls import REGISTRY, registered
 from tasks import TASKS
 
 if TYPE_CHECKING:
@@ -115,9 +117,7 @@ def run(
             show_default=False,
         ),
     ] = None,
-    time_limit: Annotated[
-        float, typer.Option(help="Seconds of silence after which a case counts as hung.")
-    ] = 600.0,
+    time_limit: TimeLimit = 600.0,
     threads: Threads = 1,
     dtype: Dtype = "float32",
     baseline: Annotated[str, typer.Option(help="What ratios are taken against.")] = "torch_rnn",
@@ -130,8 +130,9 @@ def run(
 ) -> None:
     """Check, train, evaluate and time; save the result, draw the plots, print the tables."""
     sampling = configuration.sampling(preset, processes, rounds)
+    found = _plugins()
     config = _configured(
-        impl,
+        plugins.register(impl, found),
         device,
         model={
             "hidden_size": hidden_size,
@@ -158,10 +159,12 @@ def run(
     earlier = None
     if resume:
         earlier = _earlier(resume, config, output, _given(context))
+        plugins.register_again(earlier.config.implementations, found, resume)
         config, path = earlier.config, resume
     else:
         path = _output_path(output, f"{config.task}-{config.recipe}", overwrite=overwrite)
-    result = _execute(config, path, earlier)
+    named = _named(impl, found)
+    result = _execute(config, path, earlier, named)
     _show(result, path)
     if any(case.status == "failed" for case in result.cases):
         raise typer.Exit(FAILED)
@@ -170,7 +173,7 @@ def run(
 @app.command("list")
 def list_(as_json: AsJson = False) -> None:
     """The implementations, and whether each can run here."""
-    entries = listing()
+    entries = listing(_plugins().broken)
     if as_json:
         print_json([asdict(entry) for entry in entries])
     else:
@@ -188,13 +191,15 @@ def check(
     no_bias: NoBias = False,
     dropout: Dropout = 0.0,
     bidirectional: Bidirectional = False,
+    time_limit: TimeLimit = 120.0,
     threads: Threads = 1,
     dtype: Dtype = "float32",
     as_json: AsJson = False,
 ) -> None:
-    """Parity with the float64 reference alone; exit status 1 when an implementation fails."""
+    """Parity with the reference, and whatever else an author must know; status 1 when it fails."""
+    found = _plugins()
     config = _configured(
-        impl,
+        plugins.register(impl, found),
         device,
         model={
             "hidden_size": hidden_size,
@@ -206,17 +211,30 @@ def check(
         },
         dtype=dtype,
         seed=seed,
+        time_limit=time_limit,
         threads=threads,
     )
     from bench.progress import Silent
     from bench.runner import Run
 
-    cases = Run(config, None, Silent()).check()
+    checked = Run(config, None, Silent(), named=_named(impl, found)).check()
+    cases = tuple(checked.cases)
     if as_json:
-        print_json([asdict(row) for row in summary.parity_rows(cases)])
+        print_json(
+            [
+                asdict(row) | {"findings": [asdict(each) for each in checked.findings[case.key]]}
+                for row, case in zip(summary.parity_rows(cases), cases, strict=True)
+            ]
+        )
     else:
-        print_tables([tables.check_table(cases)])
-    if any(case.status == "failed" for case in cases):
+        alone = len(config.implementations) == 1
+        found_tables = [
+            tables.findings_table(*key, findings)
+            for key, findings in checked.findings.items()
+            if findings and (alone or any(each.verdict == "FAIL" for each in findings))
+        ]
+        print_tables([tables.check_table(cases), *found_tables])
+    if not checked.passed:
         raise typer.Exit(FAILED)
 
 
@@ -365,7 +383,8 @@ def selftest(
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and exit; bad input gets one line on standard error and status 2."""
     try:
-        status = app(args=arguments, prog_name="python -m bench", standalone_mode=False)
+        with registered({}):  # what a command adds to the registry ends with it
+            status = app(args=arguments, prog_name="python -m bench", standalone_mode=False)
     except BenchError as error:
         _fail(str(error))
     except typer.TyperException as error:
@@ -375,13 +394,32 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(status if isinstance(status, int) else 0)
 
 
+def _plugins() -> plugins.Plugins:
+    """What the installed packages bring, in the registry from now on."""
+    found = plugins.discover()
+    REGISTRY.update(found.entries)
+    return found
+
+
+def _named(impl: str, found: plugins.Plugins) -> frozenset[str]:
+    """The implementations that were asked for one by one: each must be one.
+
+    Among ``all``, an installed plugin that is broken is only told of.
+    """
+    names = {part.strip() for part in impl.split(",")}
+    if plugins.ALL in names:
+        for each in found.broken:
+            stderr().print(Text(render.printable(f"left out: {each.reason}")), soft_wrap=True)
+    return frozenset(names)
+
+
 def _configured(
-    impl: str, device: str, model: dict[str, Any], **options: Any
+    implementations: tuple[str, ...], device: str, model: dict[str, Any], **options: Any
 ) -> configuration.RunConfig:
     """The options of the command line, checked: the names first, then the numbers."""
     return configuration.validated(
         {
-            "implementations": configuration.implementation_names(impl),
+            "implementations": implementations,
             "devices": environment.device_names(device),
             "model": configuration.model_config(**model),
             **options,
@@ -416,14 +454,18 @@ def _earlier(
     return earlier
 
 
-def _execute(config: configuration.RunConfig, path: Path, earlier: Result | None) -> Result:
+def _execute(
+    config: configuration.RunConfig, path: Path, earlier: Result | None, named: frozenset[str]
+) -> Result:
     from bench import runner
 
     current: list[Run] = []
     console = stderr()
     try:
         with progress(console) as bars:
-            return runner.run(config, path, bars, on_start=current.append, earlier=earlier)
+            return runner.run(
+                config, path, bars, on_start=current.append, earlier=earlier, named=named
+            )
     except KeyboardInterrupt:
         cases = [case for case in current[0].result.cases if case.differentiable] if current else []
         done = sum(case.accuracy is not None for case in cases)

@@ -192,20 +192,6 @@ def model_config(**options: Any) -> GeneratorConfig:
         raise BenchError(f"--{field.replace('_', '-')} {rest}") from None
 
 
-def implementation_names(text: str) -> tuple[str, ...]:
-    """``all``, or a comma list of registered names, each kept once.
-
-    Raises:
-        BenchError: an unknown name, or none.
-    """
-    names = _split(text, "--impl", "all or a comma list such as torch_rnn,manual_cell")
-    if "all" in names:
-        return tuple(REGISTRY)
-    for name in names:
-        _check_name("implementation", name, REGISTRY)
-    return names
-
-
 def batch_sizes(text: str | None, workloads: str | None) -> dict[WorkloadName, tuple[int, ...]]:
     """Batch sizes a workload, from the two comma lists of the command line.
 

@@ -1,11 +1,12 @@
 """What is registered, and whether it can run here; without importing torch."""
 
-import importlib.util
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bench import environment
+from bench.plugins import Broken
 from bench.render import Table
-from impls import REGISTRY, Entry
+from impls import REGISTRY, Entry, missing
 from impls.compiler import no_compiler_reason
 
 DEVICES = ("cpu", "cuda")
@@ -13,25 +14,38 @@ DEVICES = ("cpu", "cuda")
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """An implementation, and for each kind of device None or the reason why it cannot run here."""
+    """An implementation, and for each kind of device None or the reason why it cannot run here.
+
+    ``origin`` is the distribution that brings it; None for this project.
+    """
 
     name: str
     summary: str
     devices: dict[str, str | None]
+    origin: str | None = None
 
 
-def listing() -> list[Listing]:
-    """Every registered implementation.
+def listing(broken: Iterable[Broken] = ()) -> list[Listing]:
+    """Every registered implementation, then the plugins that are ``broken``.
+
+    Nothing is imported, so what only an import would show stays unseen: `bench check` shows it.
 
     Raises:
         BenchError: torch is not installed.
     """
     no_cuda = environment.no_cuda_reason()
-    return [
+    known = [
         Listing(
-            name, entry.summary, {device: _reason(entry, device, no_cuda) for device in DEVICES}
+            name,
+            entry.summary,
+            {device: _reason(entry, device, no_cuda) for device in DEVICES},
+            entry.origin,
         )
         for name, entry in REGISTRY.items()
+    ]
+    return known + [
+        Listing(each.name, each.summary, dict.fromkeys(DEVICES, each.reason), each.origin)
+        for each in broken
     ]
 
 
@@ -65,9 +79,8 @@ def _word(reason: str | None, distinct: list[str]) -> str:
 def _reason(entry: Entry, device: str, no_cuda: str | None) -> str | None:
     if device not in entry.devices:
         return f"not written for {device}"
-    missing = [name for name in entry.requires if importlib.util.find_spec(name) is None]
-    if missing:
-        return f"needs {', '.join(missing)}, which is not installed"
+    if reason := missing(entry):
+        return reason
     if device == "cuda":
         return no_cuda
     return no_compiler_reason() if entry.compiles else None

@@ -49,3 +49,21 @@ class Block:
     calls: int
     throttled: bool
     joules_per_call: float | None
+
+
+Verdict = Literal["ok", "FAIL", "not checked"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at in an implementation.
+
+    Attributes:
+        name: what it is.
+        verdict: how it came out.
+        text: what was wrong and what would be right, or why it was not checked.
+    """
+
+    name: str
+    verdict: Verdict
+    text: str = ""

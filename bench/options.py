@@ -7,7 +7,12 @@ import typer
 
 from bench.config import DTYPES
 
-Implementations = Annotated[str, typer.Option("--impl", help="all, or a comma list of names.")]
+Implementations = Annotated[
+    str,
+    typer.Option(
+        "--impl", help="all, or a comma list of names, and of package.module:Class for your own."
+    ),
+]
 Device = Annotated[
     str, typer.Option(help="cpu, cuda, cuda:N, or all: cpu, and cuda if there is one.")
 ]
@@ -20,6 +25,9 @@ NoBias = Annotated[bool, typer.Option("--no-bias", help="Cells without biases.")
 Dropout = Annotated[float, typer.Option(help="Between layers, while training; in [0, 1).")]
 Bidirectional = Annotated[
     bool, typer.Option("--bidirectional", help="Refused, with the reason.", hidden=True)
+]
+TimeLimit = Annotated[
+    float, typer.Option(help="Seconds of silence after which a case counts as hung.")
 ]
 Threads = Annotated[int, typer.Option(help="CPU threads; more than one slows small steps down.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]

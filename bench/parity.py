@@ -143,11 +143,9 @@ def compare(evaluating: Generator, training: Generator, trial: Trial) -> Errors:
     like = next(iter(training.weights().values()))
 
     def tensor(array: NDArray[np.float64]) -> Tensor:
-        # A copy always: sharing the trial's memory would hide that an argument was changed.
-        return torch.tensor(array, device=like.device, dtype=like.dtype)
+        return copy_of(array, like)
 
-    forced = torch.tensor(trial.forced)
-    inputs, h0 = tensor(trial.inputs), tensor(trial.h0)
+    inputs, forced, h0 = arguments(trial, like)
     with torch.inference_mode():
         predictions, h_n = evaluating(inputs, forced, h0)
         again, _ = evaluating(inputs, forced, h0)
@@ -160,8 +158,7 @@ def compare(evaluating: Generator, training: Generator, trial: Trial) -> Errors:
     if not torch.equal(predictions, again) and torch.isfinite(predictions).all():
         raise ValueError("the same call gave another answer the second time")
 
-    config, weights = training.config, weight_arrays(training)
-    rollout = reference.forward(config, weights, trial.inputs, trial.forced, trial.h0)
+    rollout, exact = expected(training, trial)
     outputs = [(predictions, rollout.predictions), (h_n, rollout.h_n)]
     if not training.differentiable:
         return Errors(_largest(outputs), None)
@@ -172,13 +169,33 @@ def compare(evaluating: Generator, training: Generator, trial: Trial) -> Errors:
     loss = (trained * tensor(trial.d_predictions)).sum()
     (loss + (trained_h_n * tensor(trial.d_h_n)).sum()).backward()
 
-    exact = reference.backward(
-        config, weights, trial.forced, rollout, trial.d_predictions, trial.d_h_n
-    )
     outputs += [(trained, rollout.predictions), (trained_h_n, rollout.h_n)]
     gradients = [(weight.grad, exact.weights[name]) for name, weight in training.weights().items()]
     gradients += [(inputs.grad, exact.inputs), (h0.grad, exact.h0)]
     return Errors(_largest(outputs), _largest(gradients))
+
+
+def copy_of(array: NDArray[np.float64], like: Tensor) -> Tensor:
+    """``array`` with the dtype and on the device of ``like``.
+
+    A copy always: sharing the trial's memory would hide that an argument was changed.
+    """
+    return torch.tensor(array, device=like.device, dtype=like.dtype)
+
+
+def arguments(trial: Trial, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What a `Generator` is called with: inputs, forced and h0."""
+    return copy_of(trial.inputs, like), torch.tensor(trial.forced), copy_of(trial.h0, like)
+
+
+def expected(model: Generator, trial: Trial) -> tuple[reference.Rollout, reference.Gradients]:
+    """What the reference gets with the model's weights."""
+    config, weights = model.config, weight_arrays(model)
+    rollout = reference.forward(config, weights, trial.inputs, trial.forced, trial.h0)
+    gradients = reference.backward(
+        config, weights, trial.forced, rollout, trial.d_predictions, trial.d_h_n
+    )
+    return rollout, gradients
 
 
 def closed_loop_error(
@@ -218,6 +235,11 @@ def tensor_error(found: NDArray[np.float64], exact: NDArray[np.float64]) -> floa
     return float(np.abs(found - exact).max()) / scale
 
 
+def error_of(found: Tensor | None, exact: NDArray[np.float64]) -> float:
+    """`tensor_error`; a gradient that never arrived is a missing derivative, unless it is zero."""
+    return tensor_error(np.zeros_like(exact) if found is None else array(found), exact)
+
+
 def array(tensor: Tensor) -> NDArray[np.float64]:
     """A tensor as a float64 array on the CPU."""
     values: NDArray[np.float64] = tensor.detach().cpu().double().numpy()
@@ -241,12 +263,7 @@ def one_line(error: BaseException) -> str:
 
 
 def _largest(pairs: Sequence[tuple[Tensor | None, NDArray[np.float64]]]) -> float:
-    # A gradient that never arrived is a missing derivative, unless the derivative is zero.
-    errors = [
-        tensor_error(np.zeros_like(exact) if found is None else array(found), exact)
-        for found, exact in pairs
-    ]
-    return float(np.max(errors))
+    return float(np.max([error_of(found, exact) for found, exact in pairs]))
 
 
 def _finite(value: float | None) -> float | None:

@@ -9,8 +9,9 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 WORD_COLUMNS = frozenset(
-    ["implementation", "device", "workload", "verdict", "cpu", "cuda", "what it is"]
+    ["implementation", "device", "workload", "verdict", "cpu", "cuda", "what it is", "finding"]
 )
+PROSE_COLUMNS = frozenset(["what was found"])
 
 Row = tuple[str, ...]
 
@@ -40,7 +41,8 @@ def to_rich(table: Table) -> RichTable:
         collapse_padding=True,
     )  # fmt: skip
     for column in table.columns:
-        justify: Literal["left", "right"] = "left" if column in WORD_COLUMNS else "right"
+        words = column in WORD_COLUMNS | PROSE_COLUMNS
+        justify: Literal["left", "right"] = "left" if words else "right"
         rich.add_column(column, justify=justify, no_wrap=column in WORD_COLUMNS, overflow="fold")
     for section in table.sections:
         for row in section:
@@ -51,7 +53,8 @@ def to_rich(table: Table) -> RichTable:
 
 def to_markdown(table: Table) -> str:
     """A GitHub table under a bold title, its notes beneath."""
-    rule = [":--" if column in WORD_COLUMNS else "--:" for column in table.columns]
+    words = WORD_COLUMNS | PROSE_COLUMNS
+    rule = [":--" if column in words else "--:" for column in table.columns]
     rows = [row for section in table.sections for row in section]
     lines = [_markdown_row(table.columns), _markdown_row(rule, raw=True)]
     lines += [_markdown_row(row) for row in rows]

@@ -5,17 +5,18 @@ Whatever goes wrong in a case ends that case, with its reason, and the others go
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from bench import records
+from bench import findings, records
 from bench.arms import Arms
 from bench.clock import now
 from bench.config import LONG_TOLERANCE, RunConfig
 from bench.errors import BenchError
-from bench.messages import Arm
+from bench.findings import Checked
+from bench.messages import Arm, Finding
 from bench.recipes import RECIPES
 from bench.remote import CaseError, Remote, Start, Worker, WorkerLostError
 from bench.schema import Baselines, Case, Environment, Result
@@ -49,9 +50,11 @@ class Run:
         start: gives a fresh worker.
         entries: the implementations, by name; the registry's where it is left out.
         earlier: what an attempt that was cut short has found, to go on from.
+        named: implementations that were asked for by name: what is none of those is bad input.
 
     Raises:
-        BenchError: no worker starts, or the earlier attempt was made elsewhere.
+        BenchError: no worker starts, the earlier attempt was made elsewhere, or one of ``named``
+            is no implementation.
         OSError: the file cannot be written.
     """
 
@@ -64,8 +67,9 @@ class Run:
         start: Start = Remote,
         entries: Mapping[str, Entry] | None = None,
         earlier: Result | None = None,
+        named: Collection[str] = (),
     ) -> None:
-        self.config, self.path, self.progress = config, path, progress
+        self.config, self.path, self.progress, self._named = config, path, progress, named
         self._start, self._entries = start, entries or _registered(config)
         self._worker: Worker | None = None
         self._untimed: set[tuple[str, str]] = set()  # cases whose timed work was wrong
@@ -99,15 +103,16 @@ class Run:
         self.save()
         return self.result
 
-    def check(self) -> tuple[Case, ...]:
-        """Parity alone; what passes is ok."""
+    def check(self) -> Checked:
+        """Parity, and what an author must know beside it; what passes parity is ok."""
         try:
             self._check_parity()
+            found = {case.key: self._investigated(case) for case in self._cases.values()}
         finally:
             self._close_worker()
         for case in self._open_cases():
             self._update(case.key, status="ok")
-        return tuple(self._cases.values())
+        return Checked(tuple(self._cases.values()), found)
 
     def save(self) -> None:
         """Write down what is known so far."""
@@ -139,8 +144,29 @@ class Run:
             created_at=now(),
             config=self.config,
             environment=self._ask_itself("environment"),
-            cases=self._ask_itself("plan"),
+            cases=self._planned(),
         )
+
+    def _planned(self) -> tuple[Case, ...]:
+        """The cases; importing an implementation may take the worker down."""
+        found: list[Case] = []
+        for name in self.config.implementations:
+            try:
+                if fault := self._ask("fault", name):
+                    if name in self._named:
+                        raise BenchError(fault)
+                    self.progress.note(fault)
+                found += self._ask("plan", name)
+            except (CaseError, WorkerLostError) as error:
+                self._close_worker()
+                found += lost_cases(self.config, name, f"import: {error}")
+        return tuple(sorted(found, key=lambda case: self.config.devices.index(case.device)))
+
+    def _investigated(self, case: Case) -> tuple[Finding, ...]:
+        """What an author must know; nothing of what cannot run here."""
+        if case.status == "unsupported":
+            return ()
+        return findings.investigate(case, self._ask, self._close_worker)
 
     def _check_parity(self) -> None:
         pending = [case for case in self._open_cases() if case.parity is None]
@@ -285,6 +311,22 @@ def check_same_place(before: Environment, here: Environment) -> None:
             )
     if [gpu.name for gpu in before.gpu] != [gpu.name for gpu in here.gpu]:
         raise BenchError("cannot go on: the file was made with other GPUs")
+
+
+def lost_cases(config: RunConfig, name: str, reason: str) -> list[Case]:
+    """The cases of an implementation that takes down whoever imports it."""
+    return [
+        Case(
+            implementation=name,
+            device=device,
+            dtype=config.dtype,
+            model=config.model,
+            task=config.task,
+            status="failed",
+            reason=reason,
+        )
+        for device in config.devices
+    ]
 
 
 def _registered(config: RunConfig) -> dict[str, Entry]:

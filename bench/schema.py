@@ -13,7 +13,8 @@ from impls import GeneratorConfig
 SCHEMA_VERSION = 2
 
 # What comes from somebody else's file must be able to name a file and a row, and nothing else.
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,99}$")]
+NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,99}$"
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Positive = Annotated[float, Field(gt=0.0, le=1e30)]
 Natural = Annotated[float, Field(ge=0.0, le=1e300)]
 Count = Annotated[int, Field(ge=1, le=10**12)]

@@ -1,10 +1,11 @@
 """Rows of numbers -> tables of words."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from bench import words
 from bench.errors import unknown
+from bench.messages import Finding
 from bench.render import Row, Table
 from bench.schema import Case, Result
 from bench.summary import (
@@ -180,6 +181,19 @@ def check_table(cases: tuple[Case, ...]) -> Table:
     """Parity alone, with the reason of every case that did not pass."""
     table = parity(cases)
     return replace(table, notes=table.notes + _reasons(cases))
+
+
+def findings_table(implementation: str, device: str, findings: Sequence[Finding]) -> Table:
+    """What an author must know of one implementation on one device."""
+    failed = sum(finding.verdict == "FAIL" for finding in findings)
+    passed = sum(finding.verdict == "ok" for finding in findings)
+    open_ = len(findings) - failed - passed
+    return Table(
+        title=f"Findings: {implementation} on {device}",
+        columns=("finding", "verdict", "what was found"),
+        sections=(tuple((each.name, each.verdict, each.text) for each in findings),),
+        notes=(f"{failed} FAIL, {passed} ok, {open_} not checked.",),
+    )
 
 
 def _has_baseline(result: Result) -> bool:

@@ -54,7 +54,8 @@ def train(
     model.train()
     parameters = list(model.parameters())
     device = parameters[0].device
-    optimiser = torch.optim.Adam(parameters, lr=recipe.learning_rate)
+    # In one call: else a small model's optimiser takes as long as its forward pass.
+    optimiser = torch.optim.Adam(parameters, lr=recipe.learning_rate, fused=True)
     schedule = _schedule(recipe, optimiser, iterations)
     losses = []
     synchronise(device)

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 
 import impls
-from bench import cases, ceilings, environment, evaluation, gpu, measure, parity, workloads
+from bench import author, cases, ceilings, environment, evaluation, gpu, measure, parity, workloads
 from bench.clock import Stopwatch
 from bench.config import RunConfig
 from bench.errors import WrongWorkError
-from bench.messages import CANARY, Arm, Block, Kind, Prepared
+from bench.messages import CANARY, Arm, Block, Finding, Kind, Prepared
 from bench.recipes import RECIPES
 from bench.resources import ThrottleWatch, peak_memory_bytes
 from bench.schema import Accuracy, Baselines, Case, Ceilings, Environment, Parity, Training
@@ -61,6 +61,7 @@ class Session:
         self._rows: dict[Arm, _Row] = {}
         self._models: dict[tuple[str, str, str], Generator] = {}
         self._trained: Generator | None = None
+        self._subjects: dict[tuple[str, str], author.Subject] = {}
         # From the system, so that no implementation can foresee the data; the same for all arms.
         self._entropy = secrets.randbits(64)
 
@@ -73,9 +74,13 @@ class Session:
         """The machine as it is now."""
         return environment.describe()
 
-    def plan(self) -> tuple[Case, ...]:
-        """The cases, pending or unsupported."""
-        return cases.plan(self.config)
+    def fault(self, name: str) -> str | None:
+        """Why the target of ``name`` is no implementation."""
+        return cases.fault(name)
+
+    def plan(self, *names: str) -> tuple[Case, ...]:
+        """The cases, of ``names`` alone where any are given; pending or with a reason."""
+        return cases.plan(self.config, names)
 
     def baselines(self) -> Baselines:
         """What trivial predictors get."""
@@ -93,6 +98,19 @@ class Session:
             self.config.seed,
             on_trial=self.tick,
         )
+
+    def findings_planned(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """What `findings` can look at, each with what makes no sense to look at it without."""
+        return author.planned()
+
+    def findings(self, case: Case, name: str) -> tuple[Finding, ...]:
+        """One thing that an author must know."""
+        subject = self._subjects.setdefault(case.key, self._subject(case))
+        try:
+            return author.look(subject, name)
+        finally:
+            if environment.changed(self.config.threads):
+                self._pin_again()
 
     def weights_digest(self, case: Case) -> str:
         """The digest of the case's initial weights."""
@@ -178,6 +196,17 @@ class Session:
         found = ceilings.measure_ceilings(device, torch.device(device), self._dtype)
         return found, watch.seconds()
 
+    def _subject(self, case: Case) -> author.Subject:
+        where = cases.target(case)
+        return author.Subject(
+            case.implementation,
+            case.model,
+            where.device,
+            where.dtype,
+            self.config.seed,
+            self.config.threads,
+        )
+
     def _check_settings(self) -> None:
         """Put back what an implementation has changed for everybody, and tell.
 
@@ -185,9 +214,12 @@ class Session:
             WrongWorkError: it has.
         """
         if what := environment.changed(self.config.threads):
-            self._pins.close()
-            self._pins.enter_context(environment.pinned(self.config.threads))
+            self._pin_again()
             raise WrongWorkError(what)
+
+    def _pin_again(self) -> None:
+        self._pins.close()
+        self._pins.enter_context(environment.pinned(self.config.threads))
 
     def _built(self, arm: Arm, process: int) -> tuple[workloads.Workload | None, measure.Cell]:
         device = torch.device(arm.device)

@@ -1,6 +1,8 @@
 """The implementations, by name. One line an implementation; nothing is imported until asked for."""
 
 import importlib
+import importlib.util
+import operator
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +15,20 @@ if TYPE_CHECKING:
 
     from impls.generator import Generator
 
-__all__ = ["REGISTRY", "Entry", "GeneratorConfig", "create", "load", "registered"]
+__all__ = [
+    "COMMAND_LINE",
+    "REGISTRY",
+    "Entry",
+    "GeneratorConfig",
+    "MissingError",
+    "TargetError",
+    "create",
+    "load",
+    "missing",
+    "registered",
+]
+
+COMMAND_LINE = "--impl"  # the origin of what was named there as package.module:Class
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +40,9 @@ class Entry:
         summary: a few words for the tables.
         devices: kinds of device that it is written for.
         requires: packages that it imports beyond this project's own dependencies.
+        extra: this project's extra that installs those.
+        origin: who brings it: None for this project, a distribution and its version, or
+            `COMMAND_LINE`.
         compiles: whether it needs a C++ compiler on the CPU.
     """
 
@@ -32,7 +50,17 @@ class Entry:
     summary: str
     devices: tuple[str, ...] = ("cpu", "cuda")
     requires: tuple[str, ...] = ()
+    extra: str | None = None
+    origin: str | None = None
     compiles: bool = False
+
+
+class MissingError(ImportError):
+    """A package that an implementation needs is not installed; the message says how to get it."""
+
+
+class TargetError(Exception):
+    """An entry's target is no implementation; the message says what would be right."""
 
 
 REGISTRY: dict[str, Entry] = {
@@ -50,6 +78,14 @@ REGISTRY: dict[str, Entry] = {
         "ONNX Runtime's RNN, one call a run of steps; inference only",
         devices=("cpu",),
         requires=("onnx", "onnxruntime"),
+        extra="onnx",
+    ),
+    "jax_scan": Entry(
+        "impls.jax_scan:JaxScan",
+        "JAX's lax.scan, compiled by XLA",
+        devices=("cpu",),
+        requires=("jax",),
+        extra="jax",
     ),
     "compiled": Entry(
         "impls.compiled:Compiled", "torch.compile of the plain loop, in chunks", compiles=True
@@ -62,11 +98,50 @@ def load(name: str) -> "type[Generator]":
 
     Raises:
         KeyError: no such implementation.
-        ImportError: it needs a package that is not installed.
+        MissingError: it needs a package that is not installed.
+        ImportError: a module of this project's own cannot be imported.
+        TargetError: the target cannot be imported, does not exist, or is no `Generator`.
     """
-    module, _, attribute = REGISTRY[name].target.partition(":")
-    implementation: type[Generator] = getattr(importlib.import_module(module), attribute)
-    return implementation
+    entry = REGISTRY[name]
+    if reason := missing(entry):
+        raise MissingError(reason)
+    module_name, _, attribute = entry.target.partition(":")
+    who = _described(name, entry)
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        absent = error.name or module_name
+        if f"{module_name}.".startswith(f"{absent}."):
+            raise TargetError(
+                f"{who}: there is no module {absent} in the current folder or among the installed "
+                "packages; it must be package.module:Class"
+            ) from None
+        raise MissingError(f"needs {absent}, which is not installed") from None
+    except Exception as error:
+        if entry.origin is None and isinstance(error, ImportError):
+            raise
+        said = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise TargetError(f"{who}: importing {module_name} raised {said}") from None
+    try:
+        found = operator.attrgetter(attribute)(module)
+    except AttributeError:
+        raise TargetError(
+            f"{who}: the module {module_name} has no {attribute}; it must be a subclass of "
+            "impls.generator.Generator there"
+        ) from None
+    return _checked(found, f"{who}: {entry.target}")
+
+
+def missing(entry: Entry) -> str | None:
+    """Which packages ``entry`` lacks here and how to get them, or None; nothing is imported."""
+    absent = [name for name in entry.requires if importlib.util.find_spec(name) is None]
+    if not absent:
+        return None
+    verb = "is" if len(absent) == 1 else "are"
+    reason = f"needs {' and '.join(absent)}, which {verb} not installed"
+    if entry.extra:
+        reason += f": pip install -c constraints.txt -e '.[{entry.extra}]'"
+    return reason
 
 
 @contextmanager
@@ -115,3 +190,22 @@ def create(
     generator = generator.to(device=device, dtype=dtype)
     generator.load_weights(initial_weights(config, seed))
     return generator
+
+
+def _described(name: str, entry: Entry) -> str:
+    if entry.origin is None:
+        return name
+    if entry.origin == COMMAND_LINE:
+        return f"{COMMAND_LINE} {name}"
+    return f"plugin {name} of {entry.origin}"
+
+
+def _checked(found: object, what: str) -> "type[Generator]":
+    from impls.generator import Generator
+
+    right = "it must be a subclass of impls.generator.Generator"
+    if not isinstance(found, type):
+        raise TargetError(f"{what} is a {type(found).__name__}, not a class; {right}")
+    if not issubclass(found, Generator):
+        raise TargetError(f"{what} is not a Generator; {right}")
+    return found

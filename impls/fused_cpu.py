@@ -23,7 +23,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
 from impls.generator import GeneratorConfig, OwnWeights
 from impls.kernels import packed as packing
@@ -56,20 +55,11 @@ class FusedCPU(OwnWeights):
         keep = torch.is_grad_enabled() and any(
             tensor.requires_grad for tensor in (inputs, h0, *weights)
         )
+        masks = self.dropout_masks(len(forced), inputs)
         outcome: tuple[Tensor, Tensor] = _Rollout.apply(  # type: ignore[no-untyped-call]
-            self.config, np.array(forced), self._masks(len(forced), inputs), keep, inputs, h0,
-            *weights,
-        )  # fmt: skip
+            self.config, np.frombuffer(bytes(forced), np.bool_), masks, keep, inputs, h0, *weights
+        )
         return outcome
-
-    def _masks(self, steps: int, like: Tensor) -> Tensor:
-        """(T, L - 1, B, H), drawn in the order in which nn.RNN draws; empty without dropout."""
-        config = self.config
-        if not (self.training and config.dropout and config.num_layers > 1):
-            return like.new_empty(0, 0, 0, 0)
-        ones = like.new_ones(like.shape[1], config.hidden_size)
-        drawn = [F.dropout(ones, config.dropout) for _ in range(steps * (config.num_layers - 1))]
-        return torch.stack(drawn).view(steps, config.num_layers - 1, *ones.shape)
 
 
 class _Rollout(torch.autograd.Function):

@@ -19,6 +19,7 @@ from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from impls.config import GeneratorConfig
 
@@ -202,6 +203,15 @@ class OwnWeights(Generator):
         # Every call asks, some twice: looked up as attributes they would take ten times as long.
         found = self._parameters
         return {name: cast("Tensor", found[own]) for name, own in self._names.items()}
+
+    def dropout_masks(self, steps: int, like: Tensor) -> Tensor:
+        """(T, L - 1, B, H), drawn in the order in which nn.RNN draws; empty without dropout."""
+        config = self.config
+        if not (self.training and config.dropout and config.num_layers > 1):
+            return like.new_empty(0, 0, 0, 0)
+        ones = like.new_ones(like.shape[1], config.hidden_size)
+        drawn = [F.dropout(ones, config.dropout) for _ in range(steps * (config.num_layers - 1))]
+        return torch.stack(drawn).view(steps, config.num_layers - 1, *ones.shape)
 
 
 def initial_weights(config: GeneratorConfig, seed: int) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import impls
-from bench import cases, environment, parity, workloads
+from bench import cases, environment, parity, plugins, workloads
 from bench.config import TOLERANCE, RunConfig
 from bench.measure import synchronise
 from bench.worker import timed_seed
@@ -20,12 +20,13 @@ CONFIG = RunConfig()
 DTYPE = getattr(torch, CONFIG.dtype)
 CELLS = [(name, size) for name, sizes in CONFIG.batch_sizes.items() for size in sizes]
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+PLUGINS = plugins.discover().entries
 _passed: dict[tuple[str, str], parity.Parity] = {}
 
 
 @pytest.fixture(autouse=True)
 def pinned():
-    with environment.pinned(CONFIG.threads):
+    with environment.pinned(CONFIG.threads), impls.registered(PLUGINS):
         yield
 
 
@@ -67,7 +68,7 @@ def workload(facts, model, cell):
     return workloads.build(name, model, TASKS[CONFIG.task], batch_size, CONFIG.seed)
 
 
-@pytest.mark.parametrize("implementation", impls.REGISTRY)
+@pytest.mark.parametrize("implementation", [*impls.REGISTRY, *PLUGINS])
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: f"{cell[0]}-{cell[1]}")
 def test_throughput(benchmark, workload, facts, device):

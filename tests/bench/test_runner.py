@@ -264,10 +264,10 @@ def test_without_a_path_nothing_is_written(tmp_path, monkeypatch):
 
 def check(config):
     watcher = Watcher()
-    return runner.Run(config, None, watcher, start=Inline).check(), watcher
+    return runner.Run(config, None, watcher, start=Inline).check().cases, watcher
 
 
-def test_a_check_is_parity_and_nothing_else():
+def test_a_check_is_parity_and_neither_training_nor_timing():
     cases, watcher = check(SMALL)
     assert [case.status for case in cases] == ["ok", "ok"]
     assert all(case.parity.passed and not case.training and not case.throughput for case in cases)

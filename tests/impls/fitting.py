@@ -2,15 +2,22 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 import impls
 from impls import REGISTRY, GeneratorConfig
 
+# (config, steps, batch): odd sizes, one sequence and several, lengths that are no round number.
+FEW_SHAPES = (
+    (GeneratorConfig(hidden_size=33), 59, 1),
+    (GeneratorConfig(input_size=3, hidden_size=7, num_layers=3), 22, 5),
+    (GeneratorConfig(2, 20, num_layers=2, nonlinearity="relu", bias=False), 41, 9),
+)
 CPU = torch.device("cpu")
-# What runs any shape at once. The others compile for seconds whatever is new in size or dtype, so
-# they cannot run what is drawn: each is tested on a few fixed cases, beside its own tests.
+# The others compile with a C++ compiler, for half a minute, whatever is new in size or dtype: they
+# cannot run what is drawn, and are tested on a few fixed cases beside their own tests.
 UNCOMPILED = [name for name in REGISTRY if not REGISTRY[name].compiles]
 
 
@@ -41,3 +48,19 @@ def takes(name, config=GeneratorConfig(), dtype=None):  # noqa: B008
     """Whether ``name`` runs ``config`` on the CPU, in any dtype where none is given."""
     dtypes = [dtype] if dtype else [torch.float64, torch.float32]
     return any(impls.load(name).unsupported(config, CPU, dtype) is None for dtype in dtypes)
+
+
+def compiles_per_shape(name):
+    """Whether a new shape costs ``name`` a compiler's run: drawing a hundred takes minutes."""
+    return name in {"jax_scan"}
+
+
+def few_shapes(config, forced, batch, *names):
+    """The arguments, or one of a few shapes in their stead where one of ``names`` compiles each.
+
+    Which of them, and which steps are forced, is still drawn.
+    """
+    if not any(map(compiles_per_shape, names)):
+        return config, forced, batch
+    config, steps, batch = FEW_SHAPES[config.hidden_size % len(FEW_SHAPES)]
+    return config, np.resize(forced, steps), batch

@@ -138,7 +138,7 @@ def test_gradients_go_through_the_dropout_of_the_forward_pass():
     model = make(config, torch.float64)
     inputs, forced = data(steps=7, batch=3, dtype=torch.float64)
     torch.manual_seed(2)
-    masks = model.train()._masks(7, inputs)
+    masks = model.train().dropout_masks(7, inputs)
     assert masks.unique().tolist() == pytest.approx([0.0, 1 / 0.6])
     h0 = torch.zeros(3, 3, 4, dtype=torch.float64)
     given = [t.clone().requires_grad_() for t in (inputs, h0, *model.weights().values())]

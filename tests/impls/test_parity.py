@@ -10,7 +10,7 @@ import impls
 from bench.config import TOLERANCE
 from bench.parity import compare, draw_trial
 from impls import REGISTRY, GeneratorConfig
-from tests.impls.fitting import UNCOMPILED, dtype_of, fitting, skip_unless
+from tests.impls.fitting import UNCOMPILED, dtype_of, few_shapes, fitting, skip_unless
 
 CONFIGS = st.builds(
     GeneratorConfig,
@@ -40,6 +40,7 @@ FORCED = st.integers(0, 59).flatmap(
 @settings(max_examples=150)
 def test_outputs_states_and_gradients(name, dtype, config, forced, batch, weights_seed, data_seed):
     skip_unless(name, dtype=getattr(torch, dtype))
+    config, forced, batch = few_shapes(config, forced, batch, name)
     config, rng = fitting(config, name), np.random.default_rng(data_seed)
     trial = draw_trial(config, rng, forced, batch, getattr(torch, dtype))
     model = impls.create(name, config, dtype=getattr(torch, dtype), seed=weights_seed)
@@ -60,9 +61,10 @@ def test_tolerances_are_those_of_the_contract():
 @given(config=CONFIGS, forced=FORCED, seed=st.integers(0, 2**31))
 @settings(max_examples=10)
 def test_weights_are_interchangeable(source, sink, config, forced, seed):
+    config, forced, batch = few_shapes(config, forced, 2, source, sink)
     config, dtype = fitting(config, source, sink), dtype_of(source, sink)
     rng = np.random.default_rng(seed)
-    inputs = torch.from_numpy(rng.normal(size=(len(forced), 2, config.input_size))).to(dtype)
+    inputs = torch.from_numpy(rng.normal(size=(len(forced), batch, config.input_size))).to(dtype)
     flags = torch.from_numpy(forced)
     giver = impls.create(source, config, dtype=dtype, seed=seed)
     taker = impls.create(sink, config, dtype=dtype, seed=seed + 1)
