@@ -162,7 +162,7 @@ def _kernels(graph: GraphModule, arguments: list[Tensor], options: dict[str, Any
     """PyTorch's own backend, but its backward pass writes into nothing that it did not make.
 
     It would reuse what the forward pass kept, which h_n may share memory with: h_n was another
-    after the backward pass, and there was no second one (torch 2.13).
+    after the backward pass (torch 2.13).
     """
     from torch._inductor.compile_fx import compile_fx  # heavy: not before it is needed
 
