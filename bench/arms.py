@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from statistics import fmean, median
+from typing import Literal
 
 from bench import limits, statistics
-from bench.config import RunConfig
+from bench.config import CaseKey, RunConfig
 from bench.messages import CANARY, Arm, Block, Prepared
 from bench.schema import (
     Canary,
@@ -48,7 +49,7 @@ class Arms:
     def __init__(self, config: RunConfig, cases: list[Case]) -> None:
         self._config = config
         self._rows = {arm: Row() for arm in _planned(config, cases)}
-        self._ceilings: dict[str, Ceilings] = {}
+        self._ceilings: dict[tuple[str, int], Ceilings] = {}
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -59,12 +60,12 @@ class Arms:
             self._rows.setdefault(arm, Row(is_open=False))
         for arm, row in self._rows.items():
             for found in _throughputs(earlier, arm):
-                if found.key == (arm.workload, arm.batch_size):
+                if found.key == (arm.workload, arm.batch_size, arm.threads):
                     _restore(row, found)
             for canary in earlier.canaries if arm.kind == CANARY else ():
                 if canary.device == arm.device:
                     row.samples = [_unflagged(sample) for sample in canary.samples]
-        self._ceilings = {found.device: found for found in earlier.ceilings}
+        self._ceilings = {(found.device, found.threads): found for found in earlier.ceilings}
 
     def open(self) -> Iterator[Arm]:
         """The arms that are still sampled; one may be closed meanwhile."""
@@ -83,17 +84,13 @@ class Arms:
         self._rows[arm].is_open = False
 
     def close_case(self, arm: Arm) -> None:
-        """Sample no arm of the same implementation and device any more, its control among them."""
-        for other in self.of_case(arm.implementation, arm.device):
+        """Sample no arm of the same case any more, its control among them."""
+        for other in self.of_case(*arm.case):
             self.close(other)
 
-    def of_case(self, implementation: str, device: str) -> list[Arm]:
-        """The open arms of one implementation on one device, its control among them."""
-        return [
-            arm
-            for arm in self.open()
-            if (arm.implementation, arm.device) == (implementation, device)
-        ]
+    def of_case(self, implementation: str, device: str, hidden_size: int) -> list[Arm]:
+        """The open arms of one case, its control among them."""
+        return [arm for arm in self.open() if arm.case == (implementation, device, hidden_size)]
 
     def prepared(self, arm: Arm, process: int, prepared: Prepared) -> None:
         """An arm was warmed up."""
@@ -120,9 +117,10 @@ class Arms:
         self._rows[arm].memory_is_known = True
 
     def ceilings(self, found: Ceilings) -> None:
-        """A process measured what a device can do; the best of all counts."""
-        known = self._ceilings.get(found.device)
-        self._ceilings[found.device] = limits.best(known, found) if known else found
+        """A process measured what a device can do on so many threads; the best of all counts."""
+        key = found.device, found.threads
+        known = self._ceilings.get(key)
+        self._ceilings[key] = limits.best(known, found) if known else found
 
     def sampled(self, arm: Arm, process: int, round_index: int, block: Block) -> None:
         """An arm had its turn."""
@@ -146,24 +144,27 @@ class Arms:
             if found.limit and found.seconds < limits.IMPOSSIBLE * found.limit.seconds:
                 yield arm, found
 
-    def timed_cases(self) -> Iterator[tuple[str, str]]:
-        """Implementation and device of the cases that have samples."""
-        yield from dict.fromkeys((arm.implementation, arm.device) for arm in self._of("case"))
+    def timed_cases(self) -> Iterator[CaseKey]:
+        """The keys of the cases that have samples."""
+        yield from dict.fromkeys(arm.case for arm in self._of("case"))
 
-    def throughput(self, implementation: str, device: str) -> tuple[Throughput, ...]:
+    def throughput(
+        self, implementation: str, device: str, hidden_size: int
+    ) -> tuple[Throughput, ...]:
         """A case's rows so far."""
-        return self._throughputs("case", implementation, device)
+        return self._throughputs("case", (implementation, device, hidden_size))
 
     def controls(self) -> tuple[Control, ...]:
         """The A/A arms so far."""
-        found = dict.fromkeys((arm.implementation, arm.device) for arm in self._of("control"))
+        found = dict.fromkeys(arm.case for arm in self._of("control"))
         return tuple(
             Control(
                 implementation=implementation,
                 device=device,
-                throughput=self._throughputs("control", implementation, device),
+                hidden_size=hidden_size,
+                throughput=self._throughputs("control", (implementation, device, hidden_size)),
             )
-            for implementation, device in found
+            for implementation, device, hidden_size in found
         )
 
     def canaries(self) -> tuple[Canary, ...]:
@@ -180,12 +181,8 @@ class Arms:
     def _of(self, kind: str) -> Iterator[Arm]:
         return (arm for arm, row in self._rows.items() if arm.kind == kind and row.samples)
 
-    def _throughputs(self, kind: str, implementation: str, device: str) -> tuple[Throughput, ...]:
-        return tuple(
-            self._throughput(arm)
-            for arm in self._of(kind)
-            if (arm.implementation, arm.device) == (implementation, device)
-        )
+    def _throughputs(self, kind: str, case: CaseKey) -> tuple[Throughput, ...]:
+        return tuple(self._throughput(arm) for arm in self._of(kind) if arm.case == case)
 
     def _throughput(self, arm: Arm) -> Throughput:
         row = self._rows[arm]
@@ -193,6 +190,7 @@ class Arms:
         return Throughput(
             workload=arm.workload,
             batch_size=arm.batch_size,
+            threads=arm.threads,
             steps=row.steps,
             first_call_seconds=median(warm.first_call_seconds for warm in row.warm_ups),
             warm_ups=tuple(row.warm_ups),
@@ -206,13 +204,11 @@ class Arms:
         )
 
     def _limit(self, arm: Arm) -> Limit | None:
-        row, ceilings = self._rows[arm], self._ceilings.get(arm.device)
+        row, ceilings = self._rows[arm], self._ceilings.get((arm.device, arm.threads))
         if ceilings is None or not row.forced:
             return row.limit
-        config = self._config
-        return limits.limit(
-            config.model, arm.workload, arm.batch_size, row.forced, config.dtype, ceilings
-        )
+        model, dtype = self._config.model_of(arm.hidden_size), self._config.dtype
+        return limits.limit(model, arm.workload, arm.batch_size, row.forced, dtype, ceilings)
 
 
 def control_of(config: RunConfig, names: list[str]) -> str | None:
@@ -221,20 +217,32 @@ def control_of(config: RunConfig, names: list[str]) -> str | None:
 
 
 def _planned(config: RunConfig, cases: list[Case]) -> Iterator[Arm]:
-    cells = [(name, size) for name, sizes in config.batch_sizes.items() for size in sizes]
+    cells = [
+        (name, size, threads)
+        for name, sizes in config.batch_sizes.items()
+        for size in sizes
+        for threads in config.threads
+    ]
+
+    def arms(kind: Literal["case", "control"], case: Case) -> Iterator[Arm]:
+        return (Arm(kind, *case.key, *cell) for cell in cells if _can(case, cell[0]))
+
     for case in cases:
-        for name, size in cells:
-            if _can(case, name):
-                yield Arm("case", case.implementation, case.device, name, size)
-    for device in dict.fromkeys(case.device for case in cases):
-        there = [case for case in cases if case.device == device]
+        yield from arms("case", case)
+    for key in dict.fromkeys(case.key[1:] for case in cases):
+        there = [case for case in cases if case.key[1:] == key]
         there.sort(key=lambda case: not case.differentiable)  # who can do all is the better control
         control = control_of(config, [case.implementation for case in there])
         for case in there:
-            for name, size in cells if case.implementation == control else ():
-                if _can(case, name):
-                    yield Arm("control", case.implementation, device, name, size)
-        yield Arm("canary", CANARY, device, CANARY, 1)
+            if case.implementation == control:
+                yield from arms("control", case)
+    for device in dict.fromkeys(case.device for case in cases):
+        yield _canary(device, config)
+
+
+def _canary(device: str, config: RunConfig) -> Arm:
+    """The first count of threads tells the machine's pace; another would tell it again."""
+    return Arm("canary", CANARY, device, 0, CANARY, 1, config.threads[0])
 
 
 def _can(case: Case, workload: str) -> bool:
@@ -245,21 +253,16 @@ def _beside_cases(result: Result) -> Iterator[Arm]:
     """The controls and canaries that have samples."""
     for control in result.controls:
         for found in control.throughput:
-            yield Arm("control", control.implementation, control.device, *found.key)
+            yield Arm("control", *control.key, *found.key)
     for canary in result.canaries:
-        yield Arm("canary", CANARY, canary.device, CANARY, 1)
+        yield _canary(canary.device, result.config)
 
 
 def _throughputs(result: Result, arm: Arm) -> tuple[Throughput, ...]:
     holders: tuple[Case | Control, ...] = ()
     if arm.kind != CANARY:
         holders = result.cases if arm.kind == "case" else result.controls
-    return tuple(
-        row
-        for holder in holders
-        if (holder.implementation, holder.device) == (arm.implementation, arm.device)
-        for row in holder.throughput
-    )
+    return tuple(row for holder in holders if holder.key == arm.case for row in holder.throughput)
 
 
 def _restore(row: Row, found: Throughput) -> None:

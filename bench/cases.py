@@ -27,14 +27,15 @@ def target(case: Case) -> Target:
 
 
 def plan(config: RunConfig, names: Sequence[str] = ()) -> tuple[Case, ...]:
-    """Every implementation on every device, pending or with the reason why it is not supported.
+    """Every implementation on every device with every size, pending or why it is not supported.
 
     Args:
         config: of the run.
         names: plan these of its implementations alone.
     """
     return tuple(
-        _planned(name, device, config)
+        _planned(name, device, hidden_size, config)
+        for hidden_size in config.hidden_sizes
         for device in config.devices
         for name in names or config.implementations
     )
@@ -68,18 +69,18 @@ def weights_digest(model: Generator) -> str:
     return digest.hexdigest()
 
 
-def _planned(name: str, device: str, config: RunConfig) -> Case:
+def _planned(name: str, device: str, hidden_size: int, config: RunConfig) -> Case:
     case = Case(
         implementation=name,
         device=device,
         dtype=config.dtype,
-        model=config.model,
+        model=config.model_of(hidden_size),
         task=config.task,
         status="pending",
     )
     where = target(case)
     try:
-        reason = impls.load(name).unsupported(config.model, where.device, where.dtype)
+        reason = impls.load(name).unsupported(case.model, where.device, where.dtype)
     except impls.MissingError as error:
         reason = str(error)
     except ImportError as error:

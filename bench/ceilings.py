@@ -39,7 +39,8 @@ def canary(device: torch.device) -> Cell:
 def measure_ceilings(name: str, device: torch.device, dtype: torch.dtype) -> Ceilings:
     """Arithmetic, bandwidth and latency at their best of a few tries, under the device's ``name``.
 
-    Products count 2 N^3 operations; a copy counts what it reads and what it writes.
+    On as many CPU threads as PyTorch is set to. Products count 2 N^3 operations; a copy counts what
+    it reads and what it writes.
     """
     products = [2 * n**3 / _fastest(_product(n, device, dtype), device) for n in PRODUCT_SIZES]
     large, cached = (
@@ -48,6 +49,7 @@ def measure_ceilings(name: str, device: torch.device, dtype: torch.dtype) -> Cei
     )
     return Ceilings(
         device=name,
+        threads=torch.get_num_threads(),
         flops_per_second=max(products),
         bytes_per_second=large,
         cached_bytes_per_second=max(large, cached),

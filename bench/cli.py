@@ -8,13 +8,13 @@ the others start at once.
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
 from bench import config as configuration
-from bench import environment, guard, observed, plugins, records, render, summary, tables
+from bench import environment, guard, launch, observed, plugins, records, render, summary, tables
 from bench.compare import compare as compare_files
 from bench.comparison_tables import comparison_tables
 from bench.console import echo, print_json, print_markdown, print_tables, stderr, stdout
@@ -29,6 +29,7 @@ from bench.options import (
     Dropout,
     Dtype,
     HiddenSize,
+    HiddenSizes,
     Implementations,
     NoBias,
     Nonlinearity,
@@ -36,17 +37,16 @@ from bench.options import (
     Output,
     Overwrite,
     Seed,
+    ThreadCounts,
     Threads,
     TimeLimit,
 )
 from bench.progress import progress
-from bench.recipes import RECIPES
+from bench.recipes import NO_RECIPE, RECIPES
+from bench.scaling import scaling_rows
 from bench.schema import Result
 from impls import REGISTRY, registered
 from tasks import TASKS
-
-if TYPE_CHECKING:
-    from bench.runner import Run
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
@@ -72,12 +72,15 @@ def run(
     impl: Implementations = "all",
     device: Device = "cpu",
     task: Annotated[str, typer.Option(help=f"{' or '.join(TASKS)}.")] = "cosine",
-    recipe: Annotated[str, typer.Option(help=f"How to train: {', '.join(RECIPES)}.")] = "quick",
+    recipe: Annotated[
+        str,
+        typer.Option(help=f"How to train: {', '.join(RECIPES)}; {NO_RECIPE}: only check and time."),
+    ] = "quick",
     iterations: Annotated[
         int | None, typer.Option(help="Training iterations, instead of the recipe's.")
     ] = None,
     seed: Seed = 0,
-    hidden_size: HiddenSize = 128,
+    hidden_size: HiddenSizes = "128",
     num_layers: NumLayers = 1,
     nonlinearity: Nonlinearity = "tanh",
     no_bias: NoBias = False,
@@ -96,6 +99,12 @@ def run(
             help=f"Comma list of {', '.join(configuration.WORKLOADS)}. "
             f"Default: {','.join(configuration.DEFAULT_WORKLOADS)}.",
             show_default=False,
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            help="Steps of a timed call. Default: 999; 99 for train_step.", show_default=False
         ),
     ] = None,
     preset: Annotated[str, typer.Option(help=configuration.presets_in_words())] = "default",
@@ -118,7 +127,7 @@ def run(
         ),
     ] = None,
     time_limit: TimeLimit = 600.0,
-    threads: Threads = 1,
+    threads: ThreadCounts = "1",
     dtype: Dtype = "float32",
     baseline: Annotated[str, typer.Option(help="What ratios are taken against.")] = "torch_rnn",
     output: Output = None,
@@ -129,19 +138,22 @@ def run(
     ] = None,
 ) -> None:
     """Check, train, evaluate and time; save the result, draw the plots, print the tables."""
+    size, *more_sizes = configuration.hidden_sizes(hidden_size)
     sampling = configuration.sampling(preset, processes, rounds)
     found = _plugins()
     config = _configured(
         plugins.register(impl, found),
         device,
         model={
-            "hidden_size": hidden_size,
+            "hidden_size": size,
             "num_layers": num_layers,
             "nonlinearity": nonlinearity,
             "bias": not no_bias,
             "dropout": dropout,
             "bidirectional": bidirectional,
         },
+        more_hidden_sizes=tuple(more_sizes),
+        steps=steps,
         dtype=dtype,
         task=task,
         recipe=recipe,
@@ -153,18 +165,17 @@ def run(
         sampling_seconds=sampling.seconds,
         time_budget=time_budget,
         time_limit=time_limit,
-        threads=threads,
+        threads=configuration.thread_counts(threads),
         baseline=baseline,
     )
     earlier = None
     if resume:
-        earlier = _earlier(resume, config, output, _given(context))
+        earlier = launch.earlier_run(resume, config, output, launch.given(context))
         plugins.register_again(earlier.config.implementations, found, resume)
         config, path = earlier.config, resume
     else:
-        path = _output_path(output, f"{config.task}-{config.recipe}", overwrite=overwrite)
-    named = _named(impl, found)
-    result = _execute(config, path, earlier, named)
+        path = launch.output_path(output, f"{config.task}-{config.recipe}", overwrite=overwrite)
+    result = launch.execute(config, path, earlier, _named(impl, found))
     _show(result, path)
     if any(case.status == "failed" for case in result.cases):
         raise typer.Exit(FAILED)
@@ -212,7 +223,7 @@ def check(
         dtype=dtype,
         seed=seed,
         time_limit=time_limit,
-        threads=threads,
+        threads=(threads,),
     )
     from bench.progress import Silent
     from bench.runner import Run
@@ -229,7 +240,7 @@ def check(
     else:
         alone = len(config.implementations) == 1
         found_tables = [
-            tables.findings_table(*key, findings)
+            tables.findings_table(*key[:2], findings)
             for key, findings in checked.findings.items()
             if findings and (alone or any(each.verdict == "FAIL" for each in findings))
         ]
@@ -246,7 +257,8 @@ def show(
     table: Annotated[
         str | None,
         typer.Option(
-            help="Print one: overview, accuracy, throughput, costs or parity.", show_default=False
+            help="Print one: overview, accuracy, throughput, costs, parity or scaling.",
+            show_default=False,
         ),
     ] = None,
     plots: Annotated[
@@ -326,7 +338,7 @@ def export(
     if output is None:
         echo(text)
         return
-    _keep_what_is_there(output, overwrite=overwrite)
+    launch.keep_what_is_there(output, overwrite=overwrite)
     try:
         records.write(text, output)
     except OSError as error:
@@ -363,7 +375,7 @@ def selftest(
         outcome = test.load(saved)
     else:
         config = test.configured(environment.device_names(device), runs, pairs, seed, threads)
-        path = _output_path(output, "selftest", overwrite=overwrite)
+        path = launch.output_path(output, "selftest", overwrite=overwrite)
         with progress(stderr()) as bars:
             outcome = test.execute(config, bars)
         try:
@@ -427,82 +439,6 @@ def _configured(
     )
 
 
-def _given(context: typer.Context) -> set[str]:
-    """The options that were given, rather than left at their defaults."""
-    return {
-        name
-        for name in context.params
-        if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
-    }
-
-
-def _earlier(
-    file: Path, config: configuration.RunConfig, output: Path | None, given: set[str]
-) -> Result:
-    """The run to go on with; options that are given again must say what its file says."""
-    if output not in (None, file):
-        raise BenchError(f"--resume goes on in {file}; leave --output out")
-    earlier = records.load(file)
-    for field in configuration.fields_of(given):
-        asked, found = getattr(config, field), getattr(earlier.config, field)
-        if asked != found:
-            raise BenchError(
-                f"--resume {file}: it was begun with {field} {found}, not {asked}; leave the "
-                "option out, or begin a new run"
-            )
-    configuration.check_writable(file)
-    return earlier
-
-
-def _execute(
-    config: configuration.RunConfig, path: Path, earlier: Result | None, named: frozenset[str]
-) -> Result:
-    from bench import runner
-
-    current: list[Run] = []
-    console = stderr()
-    try:
-        with progress(console) as bars:
-            return runner.run(
-                config, path, bars, on_start=current.append, earlier=earlier, named=named
-            )
-    except KeyboardInterrupt:
-        cases = [case for case in current[0].result.cases if case.differentiable] if current else []
-        done = sum(case.accuracy is not None for case in cases)
-        console.print(
-            Text(
-                f"interrupted: {done} of {len(cases)} cases trained; all so far is in {path}; "
-                f"--resume {path} goes on"
-            ),
-            soft_wrap=True,
-        )
-        raise
-    except OSError as error:
-        raise BenchError(f"cannot write {path}: {error.strerror or error}") from None
-
-
-def _output_path(output: Path | None, name: str, *, overwrite: bool) -> Path:
-    if output is None:
-        from bench.clock import now
-
-        stamp = "".join(character for character in now()[:19] if character.isdigit())
-        output = Path("results") / f"{name}-{stamp}.json"
-        try:
-            output.parent.mkdir(exist_ok=True)
-        except OSError as error:
-            raise BenchError(f"cannot make the folder results ({error.strerror})") from None
-    # A link is followed: it is its target that is to be written, or must not be lost.
-    output = output.resolve() if output.is_symlink() else output
-    configuration.check_writable(output)
-    _keep_what_is_there(output, overwrite=overwrite)
-    return output
-
-
-def _keep_what_is_there(output: Path, *, overwrite: bool) -> None:
-    if output.exists() and not overwrite:
-        raise BenchError(f"--output {output} exists; choose another name, or add --overwrite")
-
-
 def _show(result: Result, path: Path, *, plots: bool = True) -> None:
     console = stdout()
     console.print(Text(render.printable(tables.heading(result))))
@@ -524,6 +460,7 @@ def _numbers(result: Result) -> dict[str, Any]:
         "baselines": [asdict(row) for row in summary.baseline_rows(result)],
         "throughput": [asdict(row) for row in summary.throughput_rows(result)],
         "parity": [asdict(row) for row in summary.parity_rows(result.cases)],
+        "scaling": [asdict(row) for row in scaling_rows(result)],
         "quality": asdict(summary.quality(result)),
     }
 

@@ -9,7 +9,7 @@ is larger.
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -38,8 +38,10 @@ class ThroughputChange:
 
     workload: str
     batch_size: int
+    threads: int
     implementation: str
     device: str
+    hidden_size: int
     base: float | None = None
     new: float | None = None
     ratio: float | None = None
@@ -60,6 +62,7 @@ class AccuracyChange:
 
     implementation: str
     device: str
+    hidden_size: int
     base: float | None = None
     new: float | None = None
     difference: float | None = None
@@ -97,6 +100,11 @@ def compare(base: Observed, news: Iterable[Observed]) -> tuple[Comparison, ...]:
     return tuple(_pair(base, new, timed, tested) for new in files)
 
 
+def several(numbers: Iterable[int]) -> bool:
+    """Whether rows must be told apart by their threads or sizes; 0 is somebody else's file."""
+    return len(set(numbers) - {0}) > 1
+
+
 def _pair(base: Observed, new: Observed, timed: int, tested: int) -> Comparison:
     same_machine = not _unequal(base.machine, new.machine)
     joined = _Rows(base, new, same_machine, statistics.corrected(timed))
@@ -126,7 +134,10 @@ class _Rows:
     def change(self, key: Key) -> ThroughputChange:
         names: dict[str, Any] = {
             name: getattr(key, name)
-            for name in ("workload", "batch_size", "implementation", "device")
+            for name in (
+                *("workload", "batch_size", "threads"),
+                *("implementation", "device", "hidden_size"),
+            )
         }
         old, fresh = self.base.rows.get(key), self.new.rows.get(key)
         if old is None or fresh is None:
@@ -191,9 +202,7 @@ def _against(observed: Observed, key: Key, row: Timed) -> list[float]:
 
 
 def _replaced(key: Key, implementation: str) -> Key:
-    return Key(
-        implementation, key.device, key.dtype, key.model, key.task, key.workload, key.batch_size
-    )
+    return replace(key, implementation=implementation)
 
 
 def _judged(
@@ -235,6 +244,7 @@ def _accuracy_change(key: Key, base: Observed, new: Observed, confidence: float)
     names: dict[str, Any] = {
         "implementation": key.implementation,
         "device": key.device,
+        "hidden_size": key.hidden_size,
         "base": _mean(old),
         "new": _mean(fresh),
     }

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from bench.compare import AccuracyChange, Comparison, ThroughputChange
+from bench.compare import AccuracyChange, Comparison, ThroughputChange, several
 from bench.render import Row, Table
 from bench.words import NOTHING, error, percent, plus_minus, ratio, short
 
@@ -19,10 +19,15 @@ def _tables(comparison: Comparison) -> list[Table]:
 
 def _accuracy(comparison: Comparison) -> Table:
     reasons = _Reasons(row.reason for row in comparison.accuracy)
-    rows = tuple(_accuracy_row(row, reasons) for row in comparison.accuracy)
+    sizes = several(row.hidden_size for row in comparison.accuracy)
+    rows = tuple(_accuracy_row(row, reasons, sizes=sizes) for row in comparison.accuracy)
     return Table(
         title="Accuracy: mean squared error, lower is better",
-        columns=("implementation", "device", "base", "new", "difference", "verdict"),
+        columns=(
+            *("implementation", "device"),
+            *(("H",) if sizes else ()),
+            *("base", "new", "difference", "verdict"),
+        ),
         sections=(rows,),
         notes=(
             "difference: mean over the same sequences, pair by pair, ± half of its interval. "
@@ -35,19 +40,27 @@ def _accuracy(comparison: Comparison) -> Table:
 
 def _throughput(comparison: Comparison) -> Table:
     reasons = _Reasons(row.reason for row in comparison.throughput)
-    groups = dict.fromkeys((row.workload, row.batch_size) for row in comparison.throughput)
+    groups = dict.fromkeys(
+        (row.workload, row.hidden_size, row.batch_size) for row in comparison.throughput
+    )
+    columns = {
+        "H": several(row.hidden_size for row in comparison.throughput),
+        "threads": several(row.threads for row in comparison.throughput),
+    }
+    extra = [name for name, wanted in columns.items() if wanted]
     what = "steps per second" if comparison.same_machine else "ratio to each file's own baseline"
     return Table(
         title=f"Throughput: {what}, higher is better",
         columns=(
             *("workload", "batch", "implementation", "device"),
+            *extra,
             *("base", "new", "ratio", "verdict"),
         ),
         sections=tuple(
             tuple(
-                _throughput_row(row, reasons)
+                _throughput_row(row, reasons, extra)
                 for row in comparison.throughput
-                if (row.workload, row.batch_size) == group
+                if (row.workload, row.hidden_size, row.batch_size) == group
             )
             for group in groups
         ),
@@ -72,26 +85,29 @@ class _Reasons:
         return tuple(f"({number}) {reason}." for reason, number in self._numbers.items())
 
 
-def _accuracy_row(row: AccuracyChange, reasons: _Reasons) -> Row:
+def _accuracy_row(row: AccuracyChange, reasons: _Reasons, *, sizes: bool) -> Row:
     difference = NOTHING
     if row.difference is not None:
         difference = f"{row.difference:+.1e}"
         if row.low is not None and row.high is not None:
             difference += f" ±{(row.high - row.low) / 2.0:.1e}"
     verdict = reasons.mark(row.verdict, row.reason)
-    return row.implementation, row.device, error(row.base), error(row.new), difference, verdict
+    name = (row.implementation, row.device, *((str(row.hidden_size or ""),) if sizes else ()))
+    return *name, error(row.base), error(row.new), difference, verdict
 
 
-def _throughput_row(row: ThroughputChange, reasons: _Reasons) -> Row:
+def _throughput_row(row: ThroughputChange, reasons: _Reasons, extra: list[str]) -> Row:
     verdict = reasons.mark(row.verdict, row.reason)
     if row.verdict == "cannot tell" and row.smallest_visible is not None:
         verdict += f" < {percent(row.smallest_visible)}"
     apart = plus_minus(row.low, row.high)
+    numbers = {"H": row.hidden_size, "threads": row.threads}
     return (
         row.workload,
         f"{row.batch_size:,}" if row.batch_size else "",
         row.implementation,
         row.device,
+        *(str(number or "") for name, number in numbers.items() if name in extra),
         short(row.base),
         short(row.new),
         ratio(row.ratio) + ("" if apart == NOTHING else f" {apart}"),

@@ -9,10 +9,12 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bench.errors import BenchError, unknown
-from bench.recipes import RECIPES
+from bench.recipes import NO_RECIPE, RECIPES
 from impls import REGISTRY, GeneratorConfig
 from tasks import TASKS
 
+# What tells the cases of a run apart: implementation, device, hidden size.
+CaseKey = tuple[str, str, int]
 Dtype = Literal["float32", "float64"]
 WorkloadName = Literal["generate", "train_step", "sequence"]
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
@@ -74,6 +76,10 @@ class RunConfig(StrictModel):
     """One run.
 
     ``threads`` defaults to one, as in ``torch.utils.benchmark``: a pool makes small steps slower.
+    Every row is timed on each count; parity, training and evaluation use the first.
+    ``more_hidden_sizes``: beside the model's own; every implementation has a case of each size.
+    ``recipe``: `NO_RECIPE` for parity and timing alone. ``steps``: of one timed call; None for 999
+    of ``generate`` and ``sequence``, 99 of ``train_step``.
     ``seed`` names the initial weights, the training data, the coin flips and the order of timing.
     ``sampling_seconds``: a process takes more than its ``rounds`` until these have taken that long.
     ``time_budget``: seconds that the timing may take; it ends with fewer rounds then, never with
@@ -89,6 +95,8 @@ class RunConfig(StrictModel):
     iterations: Annotated[int, Field(ge=1, le=10**9)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     model: GeneratorConfig = GeneratorConfig()
+    more_hidden_sizes: tuple[PositiveInt, ...] = ()
+    steps: Annotated[int, Field(ge=2, le=100_000)] | None = None
     batch_sizes: dict[WorkloadName, tuple[PositiveInt, ...]] = {
         name: DEFAULT_BATCH_SIZES[name] for name in DEFAULT_WORKLOADS
     }
@@ -97,9 +105,23 @@ class RunConfig(StrictModel):
     sampling_seconds: Annotated[float, Field(ge=0.0, le=1e7)] = 0.0
     time_budget: Annotated[float, Field(gt=0.0, le=1e7)] | None = None
     time_limit: Annotated[float, Field(gt=0.0, le=1e7)] = 600.0
-    threads: PositiveInt = 1
+    threads: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1,)
     baseline: str = "torch_rnn"
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    @property
+    def hidden_sizes(self) -> tuple[int, ...]:
+        """The model's own first, each once."""
+        return tuple(dict.fromkeys((self.model.hidden_size, *self.more_hidden_sizes)))
+
+    def model_of(self, hidden_size: int) -> GeneratorConfig:
+        """The model with so many hidden units."""
+        return replace(self.model, hidden_size=hidden_size)
+
+    @property
+    def trains(self) -> bool:
+        """Whether there is a recipe."""
+        return self.recipe != NO_RECIPE
 
 
 # Options whose fields have other names, or that set a part of one.
@@ -110,8 +132,9 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "workload": ("batch_sizes",),
     "preset": ("processes", "rounds", "sampling_seconds"),
     "rounds": ("rounds", "sampling_seconds"),
+    "hidden_size": ("model", "more_hidden_sizes"),
 } | dict.fromkeys(
-    ("hidden_size", "num_layers", "nonlinearity", "no_bias", "dropout", "bidirectional"),
+    ("num_layers", "nonlinearity", "no_bias", "dropout", "bidirectional"),
     ("model",),
 )
 # Where a field's command-line option has another name.
@@ -137,12 +160,14 @@ def validated(options: Mapping[str, Any]) -> RunConfig:
         option = _OPTIONS.get(field, "--" + field.replace("_", "-"))
         raise BenchError(f"{option}: {problem['msg']}, got {problem['input']!r}") from None
     cores = os.cpu_count() or 1
-    if config.threads > cores:
-        raise BenchError(f"--threads {config.threads}: this machine has {cores} cores")
+    if (most := max(config.threads)) > cores:
+        raise BenchError(f"--threads {most}: this machine has {cores} cores")
     if config.baseline not in REGISTRY:
         raise unknown("baseline", config.baseline, REGISTRY)
     _check_name("task", config.task, TASKS)
-    _check_name("recipe", config.recipe, RECIPES)
+    _check_name("recipe", config.recipe, (*RECIPES, NO_RECIPE))
+    if config.iterations and not config.trains:
+        raise BenchError(f"--iterations {config.iterations}: --recipe {NO_RECIPE} trains nothing")
     return config
 
 
@@ -204,13 +229,25 @@ def batch_sizes(text: str | None, workloads: str | None) -> dict[WorkloadName, t
     chosen = tuple(name for name in WORKLOADS if name in (names or DEFAULT_WORKLOADS))
     if text is None:
         return {name: DEFAULT_BATCH_SIZES[name] for name in chosen}
-    example = f"whole numbers from 1 to {LARGEST_BATCH_SIZE}, such as 1,32"
-    sizes = _split(text, "--batch-size", example)
-    # The length first: Python refuses to read thousands of digits.
-    numbers = [int(s) for s in sizes if s.isascii() and s.isdigit() and len(s) < 10]
-    if len(numbers) < len(sizes) or not all(1 <= n <= LARGEST_BATCH_SIZE for n in numbers):
-        raise BenchError(f"--batch-size must be {example}, got '{text}'")
-    return dict.fromkeys(chosen, tuple(dict.fromkeys(numbers)))
+    return dict.fromkeys(chosen, _numbers(text, "--batch-size", LARGEST_BATCH_SIZE, "1,32"))
+
+
+def hidden_sizes(text: str) -> tuple[int, ...]:
+    """Sizes of the layers, from the comma list of the command line, each kept once.
+
+    Raises:
+        BenchError: not whole numbers from 1 to the largest that is likely.
+    """
+    return _numbers(text, "--hidden-size", LARGEST_HIDDEN_SIZE, "128")
+
+
+def thread_counts(text: str) -> tuple[int, ...]:
+    """Counts of CPU threads, from the comma list of the command line, each kept once.
+
+    Raises:
+        BenchError: not whole numbers from 1 to the cores of this machine.
+    """
+    return _numbers(text, "--threads", os.cpu_count() or 1, "1", "the cores of this machine")
 
 
 def check_writable(path: Path) -> None:
@@ -245,6 +282,18 @@ def check_writable(path: Path) -> None:
 def _check_name(kind: str, name: str, known: Mapping[str, Any] | tuple[str, ...]) -> None:
     if name not in known:
         raise unknown(kind, name, known)
+
+
+def _numbers(text: str, option: str, largest: int, example: str, what: str = "") -> tuple[int, ...]:
+    """A comma list of whole numbers from 1 to ``largest``, which is ``what``, each kept once."""
+    which = f" ({what})" if what else ""
+    rule = f"whole numbers from 1 to {largest}{which}, such as {example}"
+    parts = _split(text, option, rule)
+    # The length first: Python refuses to read thousands of digits.
+    numbers = [int(s) for s in parts if s.isascii() and s.isdigit() and len(s) < 10]
+    if len(numbers) < len(parts) or not all(1 <= n <= largest for n in numbers):
+        raise BenchError(f"{option} must be {rule}, got '{text}'")
+    return tuple(dict.fromkeys(numbers))
 
 
 def _split(text: str, option: str, example: str) -> tuple[str, ...]:

@@ -97,23 +97,36 @@ def to_csv(result: Result) -> str:
 
 def _timed(result: Result) -> list[tuple[Case, Throughput]]:
     """Every row that was timed, also those of a case that failed afterwards: it says so itself."""
-    rows: dict[str, tuple[Case, Throughput]] = {}
+    rows: dict[tuple[str, int], tuple[Case, Throughput]] = {}
     for case in result.cases:
         for row in case.throughput:
-            name = _name(case, row)
-            if name in rows:
+            name = _name(case, row, "")
+            if (name, case.model.hidden_size) in rows:
                 raise BenchError(f"this result has two rows '{name}'; no other tool takes both")
-            rows[name] = case, row
+            rows[name, case.model.hidden_size] = case, row
     if not rows:
         raise BenchError("this result has no timed rows to export")
     return list(rows.values())
 
 
-def _name(case: Case, row: Throughput) -> str:
-    return f"{case.implementation} {case.device} {row.workload} {row.batch_size}"
+def _name(case: Case, row: Throughput, size: str) -> str:
+    return (
+        f"{case.implementation} {case.device} {row.workload} {row.batch_size}{_threads(row)}{size}"
+    )
 
 
-def _facts(result: Result, case: Case, row: Throughput) -> dict[str, Any]:
+def _size(result: Result, case: Case) -> str:
+    """What tells rows of several hidden sizes apart; with one size the names are as ever."""
+    several = len({other.model.hidden_size for other in result.cases}) > 1
+    return f" H={case.model.hidden_size}" if several else ""
+
+
+def _threads(row: Throughput) -> str:
+    """What tells rows on several threads from those on one, which other tools time too."""
+    return f" {row.threads} threads" if row.threads > 1 else ""
+
+
+def _facts(case: Case, row: Throughput) -> dict[str, Any]:
     """What a row's times are those of, and what they rest on."""
     return {
         "implementation": case.implementation,
@@ -127,7 +140,7 @@ def _facts(result: Result, case: Case, row: Throughput) -> dict[str, Any]:
         "steps": row.steps,
         "steps_per_second": row.steps_per_second.estimate,
         "output_error": row.output_error,
-        "threads": result.environment.threads,
+        "threads": row.threads,
         "tolerance": case.parity.tolerance if case.parity else None,
         "weights_digest": case.weights_digest,
     }
@@ -145,6 +158,7 @@ def _machine_info(environment: Environment) -> dict[str, Any]:
 
 def _saved_benchmark(result: Result, case: Case, row: Throughput) -> dict[str, Any]:
     param = f"{row.workload}-{row.batch_size}-{case.device}-{case.implementation}"
+    param += (_threads(row) + _size(result, case)).replace(" ", "-")
     return {
         "group": f"{row.workload}, batch {row.batch_size}, {case.device}",
         "name": f"{TIMED_TEST.partition('::')[2]}[{param}]",
@@ -155,7 +169,7 @@ def _saved_benchmark(result: Result, case: Case, row: Throughput) -> dict[str, A
             "implementation": case.implementation,
         },
         "param": param,
-        "extra_info": _facts(result, case, row),
+        "extra_info": _facts(case, row),
         "options": {},
         "stats": _stats(row),
     }
@@ -213,7 +227,7 @@ def _beyond(ordered: Sequence[float], low: float, high: float) -> int:
 
 def _pyperf_benchmark(result: Result, case: Case, row: Throughput) -> dict[str, Any]:
     dates = {process.index: _date(process.created_at) for process in result.processes}
-    facts = _facts(result, case, row) | {"name": _name(case, row)}
+    facts = _facts(case, row) | {"name": _name(case, row, _size(result, case))}
     return {"metadata": _metadata(facts), "runs": list(_runs(row, dates))}
 
 
@@ -263,6 +277,7 @@ def _line(case: Case, row: Throughput, sample: Sample) -> dict[str, Any]:
         "nonlinearity": case.model.nonlinearity,
         "workload": row.workload,
         "batch_size": row.batch_size,
+        "threads": row.threads,
         "steps": row.steps,
         "process": sample.process,
         "round": sample.round,

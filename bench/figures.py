@@ -1,7 +1,4 @@
-"""Results -> matplotlib's figures, each one column of a paper wide.
-
-Colours are Okabe and Ito's, which colour-blind readers tell apart.
-"""
+"""Results -> matplotlib's figures, each one column of a paper wide."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,12 +9,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bench import words
+from bench.looks import COLOURS, WIDTH_INCHES, look
+from bench.scaling import Against
+from bench.scaling_figures import scaling
 from bench.schema import Case, Result, Trajectory
 from bench.summary import ThroughputRow, throughput_rows
 
-WIDTH_INCHES = 3.5
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-STYLES = ("-", "--", "-.", ":")
 TRUTH = "#444444"
 STYLE: dict[Any, Any] = {
     "font.size": 8,
@@ -36,7 +34,15 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def save(name: str, result: Result, case: Case | None, files: Iterable[Path], stamp: str) -> None:
+def save(
+    name: str,
+    result: Result,
+    case: Case | None,
+    files: Iterable[Path],
+    stamp: str,
+    *,
+    lines: tuple[str, Against] | None = None,
+) -> None:
     """Draw one and write it down, ``stamp`` in its metadata.
 
     Args:
@@ -45,12 +51,16 @@ def save(name: str, result: Result, case: Case | None, files: Iterable[Path], st
         case: the one that `best_worst` is of.
         files: in the format of their suffix.
         stamp: tells what it was drawn from.
+        lines: the workload of `bench.scaling_figures.scaling`, and over which size.
 
     Raises:
         OSError: a file cannot be written.
     """
     with mpl.rc_context(STYLE):
-        figure = best_worst(result, case) if case else _OF_ALL[name](result)
+        if lines:
+            figure = scaling(result, *lines)
+        else:
+            figure = best_worst(result, case) if case else _OF_ALL[name](result)
         for file in files:
             metadata = {"Description": stamp}
             if file.suffix == ".svg":
@@ -76,7 +86,8 @@ def best_worst(result: Result, case: Case) -> Figure:
         axes.set_title(f"{word} of {of} (no. {index}): MSE {mse:.1e}", loc="left")
         axes.set_ylabel("value")
     lower.set_xlabel("step")
-    figure.suptitle(f"{case.implementation} on {case.device}", fontsize=8, fontweight="bold")
+    name = words.case(case.key, with_size=len(result.config.hidden_sizes) > 1)
+    figure.suptitle(name, fontsize=8, fontweight="bold")
     handles, labels = upper.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
     return figure
@@ -91,10 +102,12 @@ def training_loss(result: Result) -> Figure:
         loss = np.asarray(case.training.loss)
         width = max(1, len(loss) // 50)
         middle = np.lib.stride_tricks.sliding_window_view(loss, width)
-        colour, style = _look(number)
+        colour, style = look(number)
         axes.plot(loss, color=colour, alpha=0.15, linewidth=0.4)
         centre = np.arange(len(middle)) + (width - 1) / 2
-        axes.plot(centre, np.median(middle, axis=1), style, color=colour, label=_label(case))
+        axes.plot(
+            centre, np.median(middle, axis=1), style, color=colour, label=_label(case, result)
+        )
     axes.set_yscale("log")
     axes.set_xlabel("iteration")
     axes.set_ylabel("training loss (MSE)")
@@ -111,9 +124,9 @@ def error_growth(result: Result) -> Figure:
         if not case.accuracy:
             continue
         errors = case.accuracy.mse_per_step
-        colour, style = _look(number)
+        colour, style = look(number)
         steps = np.arange(first, first + len(errors))
-        axes.plot(steps, errors, style, color=colour, label=_label(case))
+        axes.plot(steps, errors, style, color=colour, label=_label(case, result))
     if result.baselines:
         zero, floor = result.baselines.zero.mse_per_step, result.baselines.recurrence.mse_per_step
         steps = np.arange(first, first + len(zero))
@@ -130,26 +143,35 @@ def error_growth(result: Result) -> Figure:
 def throughput(result: Result) -> Figure:
     """One panel a workload and batch size, from zero: bars are estimates, lines 95 % intervals.
 
+    Of several counts of threads each implementation is shown at its best.
+
     An interval that reaches beyond its bar by more than the longest bar is cut there.
     """
-    rows = throughput_rows(result)
-    groups = list(dict.fromkeys((row.workload, row.batch_size) for row in rows))
-    bars = max(sum((r.workload, r.batch_size) == group for r in rows) for group in groups)
+    rows = [row for row in throughput_rows(result) if row.best]
+    groups = list(dict.fromkeys(row.group for row in rows))
+    bars = max(sum(row.group == group for row in rows) for group in groups)
     height = len(groups) * (0.17 * bars + 0.42) + 0.3
     figure = Figure(figsize=(WIDTH_INCHES, height), layout="constrained")
     panels = figure.subplots(len(groups), 1, squeeze=False)[:, 0]
-    # By case, for a case may have no row in some panels.
-    colours = {case.key: _look(number)[0] for number, case in enumerate(result.cases)}
+    # By implementation, for one may have no row in some panels.
+    names = dict.fromkeys((case.implementation, case.device) for case in result.cases)
+    colours = {name: look(number)[0] for number, name in enumerate(names)}
+    several = len(result.config.threads) > 1
     for axes, group in zip(panels, groups, strict=True):
-        there = [row for row in rows if (row.workload, row.batch_size) == group]
-        _bars(axes, there, [colours[row.implementation, row.device] for row in there])
-        axes.set_title(f"{group[0]}, batch {group[1]:,}", loc="left")
+        there = [row for row in rows if row.group == group]
+        _bars(axes, there, [colours[row.implementation, row.device] for row in there], several)
+        workload, hidden_size, batch_size = group
+        size = f", H={hidden_size}" if len(result.config.hidden_sizes) > 1 else ""
+        axes.set_title(f"{workload}, batch {batch_size:,}{size}", loc="left")
     panels[-1].set_xlabel("thousand sequence-steps per second")
     return figure
 
 
-def _bars(axes: Axes, rows: list[ThroughputRow], colours: list[str]) -> None:
-    names = [f"{row.implementation}, {row.device}" for row in rows]
+def _bars(axes: Axes, rows: list[ThroughputRow], colours: list[str], several_threads: bool) -> None:
+    names = [
+        f"{row.implementation}, {row.device}" + f", {row.threads} thr." * several_threads
+        for row in rows
+    ]
     rates = np.array([row.steps_per_second for row in rows]) / 1e3
     # One process alone has no interval, and so no line. A wild one must not shrink all bars.
     low = rates - np.array([row.low or row.steps_per_second for row in rows]) / 1e3
@@ -179,13 +201,9 @@ def _single(ratio: float) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-def _look(number: int) -> tuple[str, str]:
-    """Colour and dash both, so that lines that lie on each other still show as several."""
-    return COLOURS[number % len(COLOURS)], STYLES[number % len(STYLES)]
-
-
-def _label(case: Case) -> str:
-    return f"{case.implementation}, {case.device}"
+def _label(case: Case, result: Result) -> str:
+    size = f", H={case.model.hidden_size}" if len(result.config.hidden_sizes) > 1 else ""
+    return f"{case.implementation}, {case.device}{size}"
 
 
 _OF_ALL = {

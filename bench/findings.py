@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bench.config import CaseKey
 from bench.messages import Finding
 from bench.remote import CaseError, WorkerLostError
 from bench.schema import Case
@@ -24,7 +25,7 @@ class Checked:
     """
 
     cases: tuple[Case, ...]
-    findings: Mapping[tuple[str, str], tuple[Finding, ...]]
+    findings: Mapping[CaseKey, tuple[Finding, ...]]
 
     @property
     def passed(self) -> bool:

@@ -3,7 +3,8 @@
 import math
 from collections.abc import Iterable, Iterator
 
-from bench.compare import Comparison, ThroughputChange
+from bench import words
+from bench.compare import Comparison, ThroughputChange, several
 from bench.errors import BenchError
 
 SLOWER, UNGUARDED, LESS_ACCURATE = 1, 3, 4
@@ -45,9 +46,13 @@ def _of(comparison: Comparison, slower: float) -> Iterator[Finding]:
 
 
 def _times(comparison: Comparison, slower: float) -> Iterator[Finding]:
+    counts = several(row.threads for row in comparison.throughput)
+    sizes = several(row.hidden_size for row in comparison.throughput)
     for row in comparison.throughput:
-        name = f"{row.workload} at batch {row.batch_size:,} of " if row.workload else ""
-        name = f"{comparison.new}: {name}{row.implementation}{_on(row.device)}"
+        threads = f" on {words.thread_counts([row.threads])}" if counts and row.threads else ""
+        name = f"{row.workload} at batch {row.batch_size:,}{threads} of " if row.workload else ""
+        size = f" with H={row.hidden_size}" if sizes and row.hidden_size else ""
+        name = f"{comparison.new}: {name}{row.implementation}{_on(row.device)}{size}"
         baseline = row.reason is not None and row.reason.endswith("the baseline itself")
         if row.verdict == "only in base":
             yield UNGUARDED, f"{name} is missing"
@@ -65,8 +70,10 @@ def _worst(row: ThroughputChange, slower: float) -> float:
 
 
 def _accuracies(comparison: Comparison) -> Iterator[Finding]:
+    sizes = several(row.hidden_size for row in comparison.accuracy)
     for row in comparison.accuracy:
-        name = f"{comparison.new}: accuracy of {row.implementation}{_on(row.device)}"
+        size = f" with H={row.hidden_size}" if sizes and row.hidden_size else ""
+        name = f"{comparison.new}: accuracy of {row.implementation}{_on(row.device)}{size}"
         if row.verdict == "worse":
             yield LESS_ACCURATE, f"{name} fell: MSE {row.base:.2g} -> {row.new:.2g}"
         elif row.verdict == "only in base":

@@ -42,7 +42,7 @@ def limit(
         batch_size: B.
         forced: (T,).
         dtype: ``float32`` or ``float64``.
-        ceilings: of the device.
+        ceilings: of the device, on the threads that the work has.
     """
     moved = bytes_of(config, batch_size, forced, dtype)
     bandwidth = (
@@ -77,6 +77,7 @@ def best(first: Ceilings, second: Ceilings) -> Ceilings:
     steps = [c.step_seconds for c in (first, second) if c.step_seconds is not None]
     return Ceilings(
         device=first.device,
+        threads=first.threads,
         flops_per_second=max(first.flops_per_second, second.flops_per_second),
         bytes_per_second=max(first.bytes_per_second, second.bytes_per_second),
         cached_bytes_per_second=max(first.cached_bytes_per_second, second.cached_bytes_per_second),

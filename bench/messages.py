@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from bench.config import CaseKey
+
 CANARY = "canary"
 # How a question can fail: the implementation's own code raised; an error of ours that needs no
 # further word; it did other work than was timed.
@@ -17,15 +19,24 @@ class Arm:
         kind: which of the three.
         implementation: its name; ``canary`` for the canary.
         device: its name.
+        hidden_size: H; the canary has none, 0.
         workload: its name.
         batch_size: B.
+        threads: of the CPU.
     """
 
     kind: Literal["case", "control", "canary"]
     implementation: str
     device: str
+    hidden_size: int
     workload: str
     batch_size: int
+    threads: int
+
+    @property
+    def case(self) -> CaseKey:
+        """What the arms of a case and its control have in common: the case's key."""
+        return self.implementation, self.device, self.hidden_size
 
 
 @dataclass(frozen=True, slots=True)

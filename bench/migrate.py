@@ -2,26 +2,54 @@
 
 from typing import Any
 
-from bench.schema import SCHEMA_VERSION
 
+def upgraded(data: dict[str, Any]) -> dict[str, Any]:
+    """A result of an older schema as one of today.
 
-def from_schema_1(data: dict[str, Any]) -> dict[str, Any]:
-    """Schema 1 knew one process and no intervals: its range becomes none.
-
-    Whatever is not as schema 1 has it is left for the validation to name.
+    Whatever is not as its schema has it is left for the validation to name.
     """
+    for version, step in ((1, _from_schema_1), (2, _from_schema_2)):
+        if data.get("schema_version") == version:
+            step(data)
+            data = data | {"schema_version": version + 1}
+    return data
+
+
+def _from_schema_1(data: dict[str, Any]) -> None:
+    """Schema 1 knew one process and no intervals: its range becomes none."""
     config, environment = data.get("config"), data.get("environment")
     if isinstance(config, dict):
         config.setdefault("processes", 1)
     if isinstance(environment, dict) and isinstance(environment.get("gpu"), list):
         environment["gpu"] = [{"name": name} for name in environment["gpu"]]
-    cases = data.get("cases")
-    for case in cases if isinstance(cases, list) else []:
-        rows = case.get("throughput") if isinstance(case, dict) else None
-        for row in rows if isinstance(rows, list) else []:
-            if isinstance(row, dict):
-                _row_from_1(row)
-    return data | {"schema_version": SCHEMA_VERSION}
+    for case in _objects(data, "cases"):
+        for row in _objects(case, "throughput"):
+            _row_from_1(row)
+
+
+def _from_schema_2(data: dict[str, Any]) -> None:
+    """Schema 2 knew one count of threads and one hidden size, those of the whole run."""
+    config = data.get("config")
+    if not isinstance(config, dict):
+        return
+    threads = config.get("threads", 1)
+    config["threads"] = [threads]
+    rows = [
+        row
+        for holder in (*_objects(data, "cases"), *_objects(data, "controls"))
+        for row in _objects(holder, "throughput")
+    ]
+    for row in (*rows, *_objects(data, "ceilings")):
+        row["threads"] = threads
+    model = config.get("model")
+    for control in _objects(data, "controls"):
+        control["hidden_size"] = model.get("hidden_size") if isinstance(model, dict) else None
+
+
+def _objects(data: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """The objects in the list ``name``, or none where that is no list."""
+    found = data.get(name)
+    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
 
 
 def _row_from_1(row: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ be the same on both sides, and accuracies, one error a sequence.
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -26,6 +27,8 @@ class Key:
     task: str
     workload: str = ""
     batch_size: int = 0
+    threads: int = 0
+    hidden_size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,7 @@ def of_result(result: Result, name: str) -> Observed:
                 logs=statistics.by_process(row.samples),
                 work=row.steps * row.batch_size,
                 conditions=_conditions(result, case, row),
-                floor=floors.get((case.device, *row.key), 0.0),
+                floor=floors.get((*case.key[1:], *row.key), 0.0),
             )
             for case, row in timed(result)
         },
@@ -135,7 +138,6 @@ def of_saved(file: saved.SavedFile, name: str) -> Observed:
                 logs={0: math.log(benchmark.stats.median)},
                 work=_saved_work(benchmark),
                 conditions={
-                    "threads": benchmark.extra_info.get("threads"),
                     "weights": benchmark.extra_info.get("weights_digest"),
                     "parity tolerance": benchmark.extra_info.get("tolerance"),
                     "steps": benchmark.extra_info.get("steps"),
@@ -155,16 +157,18 @@ def _key(case: Case, row: Throughput | None = None) -> Key:
         task=case.task,
         workload=row.workload if row else "",
         batch_size=row.batch_size if row else 0,
+        threads=row.threads if row else 0,
+        hidden_size=case.model.hidden_size,
     )
 
 
 def _model_name(model: Mapping[str, Any]) -> str:
-    return " ".join(f"{name}={model[name]}" for name in sorted(model))
+    """What the hidden size leaves to be told."""
+    return " ".join(f"{name}={model[name]}" for name in sorted(model) if name != "hidden_size")
 
 
 def _conditions(result: Result, case: Case, row: Throughput) -> dict[str, Any]:
     return {
-        "threads": result.environment.threads,
         "weights": case.weights_digest,
         "parity tolerance": case.parity.tolerance if case.parity else None,
         "steps": row.steps,
@@ -178,9 +182,11 @@ def _task_data(result: Result) -> dict[str, Any]:
 
 
 def _error_floor(result: Result) -> float:
-    means = [case.accuracy.mse_mean for case in result.cases if case.accuracy]
-    known = [math.log(mean) for mean in means if mean > 0.0]
-    return max(known) - min(known) if known else 0.0
+    known: dict[int, list[float]] = defaultdict(list)  # by size: others compute another function
+    for case in result.cases:
+        if case.accuracy and case.accuracy.mse_mean > 0.0:
+            known[case.model.hidden_size].append(math.log(case.accuracy.mse_mean))
+    return max((max(logs) - min(logs) for logs in known.values()), default=0.0)
 
 
 def _settings(result: Result) -> dict[str, Any]:
@@ -190,7 +196,7 @@ def _settings(result: Result) -> dict[str, Any]:
     config.pop("evaluation")
     for name in (
         "implementations", "devices", "batch_sizes", "processes", "rounds", "baseline", "threads",
-        "sampling_seconds", "time_budget", "time_limit",
+        "more_hidden_sizes", "sampling_seconds", "time_budget", "time_limit",
     ):  # fmt: skip
         config.pop(name)  # these choose the rows, which are joined, and how often they are timed
     machine = result.environment.model_dump(
@@ -206,11 +212,14 @@ def _saved_key(benchmark: saved.SavedBenchmark) -> Key:
     """Our own benchmarks say what they are; of others the name is all there is."""
     info = benchmark.extra_info
     names = ("implementation", "device", "dtype", "task", "workload")
-    size, model = info.get("batch_size"), info.get("model")
+    numbers, model = ("batch_size", "threads"), info.get("model")
     ours = all(isinstance(info.get(name), str) for name in names)
-    if ours and isinstance(size, int) and isinstance(model, dict):
+    if ours and all(type(info.get(name)) is int for name in numbers) and isinstance(model, dict):
+        size = model.get("hidden_size")
         return Key(
-            **{name: info[name] for name in names}, batch_size=size, model=_model_name(model)
+            **{name: info[name] for name in names + numbers},
+            model=_model_name(model),
+            hidden_size=size if type(size) is int else 0,
         )
     return Key(benchmark.fullname, "", "", "", "")
 

@@ -18,6 +18,9 @@ Device = Annotated[
 ]
 Dtype = Annotated[str, typer.Option(help=f"{' or '.join(DTYPES)}.")]
 Seed = Annotated[int, typer.Option(help="Names the weights, the data and the order of timing.")]
+HiddenSizes = Annotated[
+    str, typer.Option("--hidden-size", help="Units of a layer, H: a comma list, a case each.")
+]
 HiddenSize = Annotated[int, typer.Option(help="Units of a layer, H.")]
 NumLayers = Annotated[int, typer.Option(help="Stacked layers, L.")]
 Nonlinearity = Annotated[str, typer.Option(help="tanh or relu.")]
@@ -30,6 +33,9 @@ TimeLimit = Annotated[
     float, typer.Option(help="Seconds of silence after which a case counts as hung.")
 ]
 Threads = Annotated[int, typer.Option(help="CPU threads; more than one slows small steps down.")]
+ThreadCounts = Annotated[
+    str, typer.Option(help="CPU threads, a comma list; more than one slows small steps down.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 AsMarkdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")]
 Output = Annotated[

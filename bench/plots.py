@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.environment import version
+from bench.scaling import Against, against
 from bench.schema import Case, Result
 from bench.summary import throughput_rows
 
 PROGRAM = "rnn-bench"
+MOST_BARS = 24  # panels; beyond that lines say it
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,7 @@ class Plan:
     file: str
     name: str
     case: Case | None = None
+    lines: tuple[str, Against] | None = None
 
 
 def draw_all(result: Result, source: Path) -> Path:
@@ -46,14 +49,19 @@ def planned(result: Result) -> Iterator[Plan]:
     evaluated = [case for case in result.cases if case.accuracy]
     for case in evaluated:
         device = case.device.replace(":", "")
-        yield Plan(f"best_worst_{case.implementation}_{device}", "best_worst", case)
+        size = f"_h{case.model.hidden_size}" if len(result.config.hidden_sizes) > 1 else ""
+        yield Plan(f"best_worst_{case.implementation}_{device}{size}", "best_worst", case)
     for name, has_data in {
         "training_loss": any(case.training for case in result.cases),
         "error_growth": bool(evaluated),
-        "throughput": bool(throughput_rows(result)),
+        "throughput": 0 < len({row.group for row in throughput_rows(result)}) <= MOST_BARS,
     }.items():
         if has_data:
             yield Plan(name, name)
+    for workload in dict.fromkeys(row.workload for row in throughput_rows(result)):
+        for over in against(result, workload):
+            file = f"scaling_{workload}_over_{over.replace(' ', '_')}"
+            yield Plan(file, "scaling", lines=(workload, over))
 
 
 def _remove_figures_of_another_result(folder: Path, stamp: str) -> None:
@@ -71,4 +79,4 @@ def _bring_up_to_date(plan: Plan, result: Result, folder: Path, stamp: str) -> N
         return
     from bench import figures  # takes a third of a second: only who draws waits for matplotlib
 
-    figures.save(plan.name, result, plan.case, files, stamp)
+    figures.save(plan.name, result, plan.case, files, stamp, lines=plan.lines)

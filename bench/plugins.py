@@ -1,6 +1,7 @@
 """Implementations of other packages: entry points of the group `GROUP`, and what ``--impl`` names.
 
-Nothing is imported here: what only an import shows is found by the worker that makes it.
+Nothing is imported here: what only an import shows is found by the worker that makes it. Where the
+environment variable `SWITCH` is set, to whatever but nothing, no plugin is looked for.
 """
 
 import importlib.util
@@ -17,6 +18,7 @@ from bench.schema import NAME_PATTERN
 from impls import COMMAND_LINE, REGISTRY, Entry
 
 GROUP = "rnn_bench.implementations"
+SWITCH = "RNN_BENCH_NO_PLUGINS"
 ALL = "all"
 _TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _WHERE = "in the current folder or among the installed packages"
@@ -65,6 +67,8 @@ def discover() -> Plugins:
 
 def installed() -> list[tuple[metadata.EntryPoint, str]]:
     """The group's entry points, each with the distribution and version that brings it."""
+    if os.environ.get(SWITCH):
+        return []
     return sorted(
         ((point, _origin(point)) for point in metadata.entry_points(group=GROUP)),
         key=lambda found: (found[0].name, found[1]),

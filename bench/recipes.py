@@ -45,6 +45,8 @@ class Recipe:
     orthogonal: bool
 
 
+# In place of a recipe: only parity and timing.
+NO_RECIPE = "none"
 RECIPES: dict[str, Recipe] = {
     "quick": Recipe(
         summary="sequences that grow from 60 to 300 points, free-running after 50 steps",

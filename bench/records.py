@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from bench.config import StrictModel
 from bench.errors import BenchError
-from bench.migrate import from_schema_1
+from bench.migrate import upgraded
 from bench.schema import SCHEMA_VERSION, Result
 
 LARGEST_FILE_BYTES = 100_000_000
@@ -60,8 +60,8 @@ def parse(path: Path, text: str, head: Any) -> Result:
             "rnn-bench reads; upgrade rnn-bench"
         )
     try:
-        if version == 1:
-            text = json.dumps(from_schema_1(head))
+        if 1 <= version < SCHEMA_VERSION:
+            text = json.dumps(upgraded(head))
         return Result.model_validate_json(text)
     except ValidationError as error:
         raise BenchError(problem(path, error)) from None

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from bench import findings, records
+from bench import findings, records, words
 from bench.arms import Arms
 from bench.clock import now
-from bench.config import LONG_TOLERANCE, RunConfig
+from bench.config import LONG_TOLERANCE, CaseKey, RunConfig
 from bench.errors import BenchError
 from bench.findings import Checked
 from bench.messages import Arm, Finding
@@ -72,7 +72,7 @@ class Run:
         self.config, self.path, self.progress, self._named = config, path, progress, named
         self._start, self._entries = start, entries or _registered(config)
         self._worker: Worker | None = None
-        self._untimed: set[tuple[str, str]] = set()  # cases whose timed work was wrong
+        self._untimed: set[CaseKey] = set()  # cases whose timed work was wrong
         self._arms: Arms | None = None
         self._timing: Timing | None = None
         try:
@@ -125,14 +125,14 @@ class Run:
     def failed(self, arm: Arm, reason: str) -> None:
         """An arm gives no more times; only a case's own arm is the case's fault."""
         if arm.kind == "case":
-            self._fail((arm.implementation, arm.device), reason)
+            self._fail(arm.case, reason)
         else:
-            self.progress.note(f"{arm.kind} {arm.implementation} on {arm.device}: {reason}")
+            self.progress.note(f"{arm.kind} {self._name(arm.case)}: {reason}")
 
     def wrong(self, arm: Arm, reason: str) -> None:
         """What an arm computed while it was timed was wrong: its case keeps no times at all."""
         if arm.kind == "case":
-            self._untimed.add((arm.implementation, arm.device))
+            self._untimed.add(arm.case)
         self.failed(arm, reason)
 
     def advance(self) -> None:
@@ -160,7 +160,10 @@ class Run:
             except (CaseError, WorkerLostError) as error:
                 self._close_worker()
                 found += lost_cases(self.config, name, f"import: {error}")
-        return tuple(sorted(found, key=lambda case: self.config.devices.index(case.device)))
+        sizes, devices = self.config.hidden_sizes, self.config.devices
+        return tuple(
+            sorted(found, key=lambda c: (sizes.index(c.model.hidden_size), devices.index(c.device)))
+        )
 
     def _investigated(self, case: Case) -> tuple[Finding, ...]:
         """What an author must know; nothing of what cannot run here."""
@@ -181,22 +184,23 @@ class Run:
             self.progress.advance()
 
     def _train_and_evaluate(self) -> None:
-        if self.result.baselines is None:
+        if self.result.baselines is None and self.config.trains:
             baselines: Baselines = self._ask_itself("baselines")
             self.result = self.result.model_copy(update={"baselines": baselines})
-        iterations = self.config.iterations or RECIPES[self.config.recipe].iterations
         for case in self._open_cases():
-            if case.accuracy is not None:
-                continue
-            with self._guarded(case.key, "training"):
-                self._update(case.key, weights_digest=self._ask("weights_digest", case))
-                if case.differentiable:
-                    what = f"training {case.implementation} on {case.device}"
-                    self.progress.start(what, iterations)
-                    training = self._ask("train", case, on_tick=self.progress.advance)
-                    self._update(case.key, training=training)
-                    self._update(case.key, accuracy=self._ask("accuracy"))
-            self.save()
+            if case.accuracy is None:
+                with self._guarded(case.key, "training"):
+                    self._update(case.key, weights_digest=self._ask("weights_digest", case))
+                    if self.config.trains and case.differentiable:
+                        self._train(case)
+                self.save()
+
+    def _train(self, case: Case) -> None:
+        iterations = self.config.iterations or RECIPES[self.config.recipe].iterations
+        self.progress.start(f"training {self._name(case.key)}", iterations)
+        training = self._ask("train", case, on_tick=self.progress.advance)
+        self._update(case.key, training=training)
+        self._update(case.key, accuracy=self._ask("accuracy"))
 
     def _measure(self) -> None:
         self._arms = Arms(self.config, self._open_cases())
@@ -222,8 +226,7 @@ class Run:
 
     def _collect(self, arms: Arms, timing: Timing) -> None:
         """Bring the result up to what the timing knows."""
-        for implementation, device in arms.timed_cases():
-            key = (implementation, device)
+        for key in arms.timed_cases():
             rows = () if key in self._untimed else arms.throughput(*key)
             self._update(key, throughput=rows)
         self.result = self.result.model_copy(
@@ -238,16 +241,19 @@ class Run:
     def _open_cases(self) -> list[Case]:
         return [case for case in self._cases.values() if case.status == "pending"]
 
-    def _update(self, key: tuple[str, str], **changes: Any) -> None:
+    def _update(self, key: CaseKey, **changes: Any) -> None:
         self._cases[key] = self._cases[key].model_copy(update=changes)
 
-    def _fail(self, key: tuple[str, str], reason: str) -> None:
+    def _fail(self, key: CaseKey, reason: str) -> None:
         earlier = self._cases[key].reason  # another batch size may have failed before
         self._update(key, status="failed", reason=f"{earlier}; {reason}" if earlier else reason)
-        self.progress.note(f"{key[0]} on {key[1]} failed: {reason}")
+        self.progress.note(f"{self._name(key)} failed: {reason}")
+
+    def _name(self, key: CaseKey) -> str:
+        return words.case(key, with_size=len(self.config.hidden_sizes) > 1)
 
     @contextmanager
-    def _guarded(self, key: tuple[str, str], stage: str) -> Iterator[None]:
+    def _guarded(self, key: CaseKey, stage: str) -> Iterator[None]:
         """Turn whatever an implementation raises, or takes down, into the case's reason."""
         try:
             yield

@@ -7,10 +7,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from bench.config import RunConfig, StrictModel
+from bench.config import CaseKey, RunConfig, StrictModel
 from impls import GeneratorConfig
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 # What comes from somebody else's file must be able to name a file and a row, and nothing else.
 NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,99}$"
@@ -40,6 +40,8 @@ class Gpu(StrictModel):
 
 class Environment(StrictModel):
     """The machine and its software: no host name, no user name, no path.
+
+    ``threads`` is the first count of the run: that of parity, training and evaluation.
 
     ``caches`` maps L1d, L2, L3 to bytes; ``load_average`` is that of the last minute, at the start.
     None is what this system does not tell.
@@ -198,7 +200,9 @@ class Limit(StrictModel):
 
 
 class Throughput(StrictModel):
-    """One workload at one batch size. Rates count sequence-steps: T x B over a call's seconds.
+    """One workload at one batch size on so many CPU threads.
+
+    Rates count sequence-steps: T x B over a call's seconds.
 
     ``noise`` is the standard deviation between processes, as a fraction; ``first_call_seconds``
     the median of the processes' first calls.
@@ -206,6 +210,7 @@ class Throughput(StrictModel):
 
     workload: Name
     batch_size: Count
+    threads: Count
     steps: Count
     first_call_seconds: Natural
     warm_ups: tuple[WarmUp, ...] = Field(min_length=1)
@@ -218,9 +223,9 @@ class Throughput(StrictModel):
     joules_per_call: Natural | None
 
     @property
-    def key(self) -> tuple[str, int]:
+    def key(self) -> tuple[str, int, int]:
         """What tells the rows of one case apart."""
-        return self.workload, self.batch_size
+        return self.workload, self.batch_size, self.threads
 
     @property
     def seconds(self) -> float:
@@ -245,9 +250,9 @@ class Case(StrictModel):
     throughput: tuple[Throughput, ...] = ()
 
     @property
-    def key(self) -> tuple[str, str]:
+    def key(self) -> CaseKey:
         """What tells the cases of one run apart."""
-        return self.implementation, self.device
+        return self.implementation, self.device, self.model.hidden_size
 
     @property
     def differentiable(self) -> bool:
@@ -260,24 +265,34 @@ class Control(StrictModel):
 
     implementation: Name
     device: Name
+    hidden_size: Count
     throughput: tuple[Throughput, ...] = ()
+
+    @property
+    def key(self) -> CaseKey:
+        """That of the case which it repeats."""
+        return self.implementation, self.device, self.hidden_size
 
 
 class Canary(StrictModel):
-    """Plain matrix products on one device, timed in every round: the machine's own pace."""
+    """Plain matrix products on one device, timed in every round: the machine's own pace.
+
+    On the run's first count of threads.
+    """
 
     device: Name
     samples: tuple[Sample, ...] = Field(min_length=1)
 
 
 class Ceilings(StrictModel):
-    """The most that one device did in this run: the best of every process.
+    """The most that one device did on so many threads in this run: the best of every process.
 
     ``step_seconds`` is one dependent addition, which every step of a recurrence needs at least;
     None where it was not measured.
     """
 
     device: Name
+    threads: Count
     flops_per_second: Positive
     bytes_per_second: Positive
     cached_bytes_per_second: Positive
@@ -301,7 +316,7 @@ class Process(StrictModel):
 class Result(StrictModel):
     """A whole result file."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     created_at: str
     config: RunConfig
     environment: Environment
@@ -315,5 +330,7 @@ class Result(StrictModel):
     @model_validator(mode="after")
     def _each_case_once(self) -> Self:
         if len({case.key for case in self.cases}) < len(self.cases):
-            raise ValueError("cases must not have an implementation twice on one device")
+            raise ValueError(
+                "cases must not have an implementation twice on one device with one hidden size"
+            )
         return self

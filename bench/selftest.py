@@ -130,7 +130,7 @@ def configured(
     # On a GPU `bench.slowed` would be busy while the GPU still works: no one knows the true ratio.
     if devices != ("cpu",):
         raise BenchError(f"selftest runs on the CPU: --device cpu, got {','.join(devices)}")
-    validated({"threads": threads, "seed": seed})
+    validated({"threads": (threads,), "seed": seed})
     try:
         return SelfTestConfig(device=devices[0], runs=runs, pairs=pairs, seed=seed, threads=threads)
     except ValidationError as error:
@@ -320,10 +320,7 @@ class _Runner:
             config=config,
             environment=self.environment,
             cases=tuple(
-                case.model_copy(
-                    update={"throughput": arms.throughput(case.implementation, case.device)}
-                )
-                for case in cases
+                case.model_copy(update={"throughput": arms.throughput(*case.key)}) for case in cases
             ),
             controls=arms.controls(),
             canaries=arms.canaries(),
@@ -339,7 +336,7 @@ class _Runner:
             processes=PRESETS[preset].processes,
             rounds=PRESETS[preset].rounds,
             sampling_seconds=PRESETS[preset].seconds,
-            threads=self._config.threads,
+            threads=(self._config.threads,),
             baseline=PLAIN,
         )
 

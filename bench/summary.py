@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from bench import statistics
 from bench.schema import Bound, Case, ErrorSummary, Result, Sample, Throughput
 
+Group = tuple[str, int, int]
+# Device, hidden size, workload, batch size, threads.
+Place = tuple[str, int, str, int, int]
+
 
 @dataclass(frozen=True, slots=True)
 class AccuracyRow:
@@ -14,6 +18,7 @@ class AccuracyRow:
 
     label: str
     device: str | None
+    hidden_size: int | None
     status: str
     mse_mean: float | None
     mse_median: float | None
@@ -27,9 +32,11 @@ class AccuracyRow:
 class ThroughputRow:
     """One line of the throughput table, and of the table of costs.
 
+    ``best``: of the implementation's counts of threads there, this one has the highest estimate.
     ``low`` and ``high`` end the 95 % interval of ``steps_per_second``, ``ratio_low`` and
-    ``ratio_high`` that of ``ratio``: the rate over the baseline's on the same device, process by
-    process. ``noise`` is the standard deviation between processes as a fraction.
+    ``ratio_high`` that of ``ratio``: the rate over the baseline's, at its own best count, on the
+    same device, process by process. ``noise`` is the standard deviation between processes as a
+    fraction.
     ``share_of_limit``: the least time that the work takes on this machine over the time it took.
     ``pays_back_after``: calls after which the first call, compilation and all, is cheaper than the
     baseline's; 0 where it is from the start. None is what was not measured, or never happens.
@@ -37,8 +44,11 @@ class ThroughputRow:
 
     workload: str
     batch_size: int
+    threads: int
+    best: bool
     implementation: str
     device: str
+    hidden_size: int
     steps_per_second: float
     low: float | None
     high: float | None
@@ -54,6 +64,11 @@ class ThroughputRow:
     peak_memory_bytes: int | None
     joules_per_call: float | None
 
+    @property
+    def group(self) -> Group:
+        """Workload, hidden size and batch size: who shares them did the same work."""
+        return self.workload, self.hidden_size, self.batch_size
+
 
 @dataclass(frozen=True, slots=True)
 class ParityRow:
@@ -61,6 +76,7 @@ class ParityRow:
 
     implementation: str
     device: str
+    hidden_size: int
     status: str
     output_error: float | None
     gradient_error: float | None
@@ -95,6 +111,7 @@ def accuracy_rows(result: Result) -> list[AccuracyRow]:
         _accuracy_row(
             case.implementation,
             case.device,
+            case.model.hidden_size,
             case.status,
             case.accuracy,
             case.training.seconds if case.training else None,
@@ -112,22 +129,36 @@ def baseline_rows(result: Result) -> list[AccuracyRow]:
         "repeat last value": result.baselines.repeat,
         "exact recurrence": result.baselines.recurrence,
     }
-    return [_accuracy_row(name, None, "ok", summary, None) for name, summary in labels.items()]
+    return [
+        _accuracy_row(name, None, None, "ok", summary, None) for name, summary in labels.items()
+    ]
 
 
 def throughput_rows(result: Result) -> list[ThroughputRow]:
-    """Grouped by workload and batch size, so that what compares stands together."""
+    """Grouped by workload, hidden and batch size, so that what compares stands together.
+
+    Where several counts of threads were timed, each implementation is judged at its best, and held
+    against the baseline at the baseline's best: the most that either can do there.
+    """
     found = list(timed(result))
-    baselines = {
-        (case.device, *row.key): row
-        for case, row in found
-        if case.implementation == result.config.baseline
-    }
+    best: dict[tuple[str, str, Group], Throughput] = {}
+    for case, row in found:
+        key = _cell(case, row, case.implementation)
+        if key not in best or _rate(row) > _rate(best[key]):
+            best[key] = row
     rows = [
-        _throughput_row(case, row, baselines.get((case.device, *row.key))) for case, row in found
+        _throughput_row(
+            case,
+            row,
+            best.get(_cell(case, row, result.config.baseline)),
+            best=row is best[_cell(case, row, case.implementation)],
+        )
+        for case, row in found
     ]
-    groups = list(dict.fromkeys((row.workload, row.batch_size) for row in rows))
-    return sorted(rows, key=lambda row: groups.index((row.workload, row.batch_size)))
+    groups: dict[Group, int] = {}
+    for line in rows:
+        groups.setdefault(line.group, len(groups))
+    return sorted(rows, key=lambda line: groups[line.group])
 
 
 def parity_rows(cases: tuple[Case, ...]) -> list[ParityRow]:
@@ -136,6 +167,7 @@ def parity_rows(cases: tuple[Case, ...]) -> list[ParityRow]:
         ParityRow(
             implementation=case.implementation,
             device=case.device,
+            hidden_size=case.model.hidden_size,
             status=case.status,
             output_error=case.parity.output_error if case.parity else None,
             gradient_error=case.parity.gradient_error if case.parity else None,
@@ -168,21 +200,17 @@ def quality(result: Result) -> Quality:
     )
 
 
-def noise_floors(result: Result) -> dict[tuple[str, str, int], float]:
-    """(device, workload, batch) -> how far the two A/A arms lie apart, as a log ratio."""
-    firsts = {
-        (case.device, *row.key): row
-        for case, row in timed(result)
-        for control in result.controls
-        if (case.implementation, case.device) == (control.implementation, control.device)
-    }
+def noise_floors(result: Result) -> dict[Place, float]:
+    """Where -> how far the two A/A arms lie apart there, as a log ratio."""
+    controls = {control.key for control in result.controls}
+    firsts = {(*case.key, *row.key): row for case, row in timed(result) if case.key in controls}
     found = {}
     for control in result.controls:
         for row in control.throughput:
-            first = firsts.get((control.device, *row.key))
+            first = firsts.get((*control.key, *row.key))
             apart = statistics.ratio(first.samples, row.samples) if first else None
             if apart:
-                found[control.device, *row.key] = abs(apart.mean)
+                found[control.device, control.hidden_size, *row.key] = abs(apart.mean)
     return found
 
 
@@ -193,20 +221,35 @@ def timed(result: Result) -> Iterator[tuple[Case, Throughput]]:
             yield case, row
 
 
+def _cell(case: Case, row: Throughput, implementation: str) -> tuple[str, str, Group]:
+    """What the rows of one implementation that differ only in their threads have in common."""
+    group = row.workload, case.model.hidden_size, row.batch_size
+    return implementation, case.device, group
+
+
+def _rate(row: Throughput) -> float:
+    return row.steps_per_second.estimate
+
+
 def _spread(samples: tuple[Sample, ...]) -> float:
     logs = statistics.by_process(samples).values()
     return math.expm1(min(max(logs) - min(logs), 50.0))
 
 
-def _throughput_row(case: Case, row: Throughput, baseline: Throughput | None) -> ThroughputRow:
+def _throughput_row(
+    case: Case, row: Throughput, baseline: Throughput | None, *, best: bool
+) -> ThroughputRow:
     rate = row.steps_per_second
     change = statistics.ratio(row.samples, baseline.samples) if baseline else None
     ratio, low, high = _ratio(change, itself=row is baseline)
     return ThroughputRow(
         workload=row.workload,
         batch_size=row.batch_size,
+        threads=row.threads,
+        best=best,
         implementation=case.implementation,
         device=case.device,
+        hidden_size=case.model.hidden_size,
         steps_per_second=rate.estimate,
         low=rate.low,
         high=rate.high,
@@ -251,6 +294,7 @@ def _pays_back_after(row: Throughput, baseline: Throughput | None) -> int | None
 def _accuracy_row(
     label: str,
     device: str | None,
+    hidden_size: int | None,
     status: str,
     summary: ErrorSummary | None,
     training_seconds: float | None,
@@ -258,6 +302,7 @@ def _accuracy_row(
     return AccuracyRow(
         label=label,
         device=device,
+        hidden_size=hidden_size,
         status=status,
         mse_mean=summary.mse_mean if summary else None,
         mse_median=summary.mse_median if summary else None,

@@ -7,6 +7,7 @@ from bench import words
 from bench.errors import unknown
 from bench.messages import Finding
 from bench.render import Row, Table
+from bench.scaling import ScalingRow, scaling_rows
 from bench.schema import Case, Result
 from bench.summary import (
     AccuracyRow,
@@ -27,14 +28,13 @@ PUBLISHED_MSE = 0.9695
 def heading(result: Result) -> str:
     """One line that says what was run, and where."""
     config, model, machine = result.config, result.config.model, result.environment
-    threads = f"{machine.threads} thread{'s' if machine.threads > 1 else ''}"
     parts = [
         f"{config.task}, recipe {config.recipe}, seed {config.seed}",
-        f"H={model.hidden_size} L={model.num_layers} {model.nonlinearity}"
+        f"H={','.join(map(str, config.hidden_sizes))} L={model.num_layers} {model.nonlinearity}"
         + ("" if model.bias else " no bias")
         + (f" dropout {model.dropout}" if model.dropout else ""),
         config.dtype,
-        threads,
+        words.thread_counts(config.threads),
         f"{machine.cpu} ({machine.cores} cores)",
         *(
             (gpu.name for gpu in machine.gpu)
@@ -47,7 +47,7 @@ def heading(result: Result) -> str:
 
 
 def result_tables(result: Result, only: str | None = None) -> list[Table]:
-    """Accuracy, throughput, costs and parity; or the one that ``only`` names, or the overview.
+    """Accuracy, throughput, costs and parity; or the one that ``only`` names.
 
     Raises:
         BenchError: no table has that name.
@@ -58,9 +58,11 @@ def result_tables(result: Result, only: str | None = None) -> list[Table]:
         "throughput": lambda: throughput(result),
         "costs": lambda: costs(result),
         "parity": lambda: parity(result.cases),
+        "scaling": lambda: scaling(result),
     }
     if only is None:
-        return [builders[name]() for name in ("accuracy", "throughput", "costs", "parity")]
+        names = ("accuracy", "throughput", "costs", "parity")
+        return [builders[name]() for name in names[0 if result.config.trains else 1 :]]
     if only not in builders:
         raise unknown("table", only, builders)
     return [builders[only]()]
@@ -68,37 +70,44 @@ def result_tables(result: Result, only: str | None = None) -> list[Table]:
 
 def overview(result: Result) -> Table:
     """One line a case: right or not, how accurate, how fast at each workload and batch size."""
-    timed = throughput_rows(result)
+    timed = [row for row in throughput_rows(result) if row.best]
     groups = list(dict.fromkeys((row.workload, row.batch_size) for row in timed))
     cells = {
-        (row.implementation, row.device, row.workload, row.batch_size): (
+        (row.implementation, row.device, row.hidden_size, row.workload, row.batch_size): (
             significant(row.microseconds_per_step)
             + ("" if row.ratio is None else f" ({ratio(row.ratio)})")
         )
         for row in timed
     }
-    rows = tuple(
-        (
-            case.implementation,
-            case.device,
-            error(case.accuracy.mse_mean) if row.passed and case.accuracy else _shortfall(row),
-            *(cells.get((*case.key, *group), NOTHING) for group in groups),
+    sizes = _sizes(result.cases)
+    sections = tuple(
+        tuple(
+            (
+                case.implementation,
+                case.device,
+                *((str(size),) if len(sizes) > 1 else ()),
+                error(case.accuracy.mse_mean) if row.passed and case.accuracy else _shortfall(row),
+                *(cells.get((*case.key, *group), NOTHING) for group in groups),
+            )
+            for case, row in zip(result.cases, parity_rows(result.cases), strict=True)
+            if case.model.hidden_size == size
         )
-        for case, row in zip(result.cases, parity_rows(result.cases), strict=True)
+        for size in sizes
     )
     # Short, so that a table of 80 columns holds the five default ones.
     short = {"generate": "gen", "train_step": "train", "sequence": "seq"}
     titles = (f"{short.get(workload, workload)} {batch:,}" for workload, batch in groups)
     return Table(
         title="Overview",
-        columns=("implementation", "device", "mean MSE", *titles),
-        sections=(rows,),
+        columns=(*_case_columns(sizes), "mean MSE", *titles),
+        sections=sections,
         notes=(
             "mean MSE: closed loop, after training; always zero gets "
             f"{error(result.baselines.zero.mse_mean if result.baselines else None)}. gen and "
             "train: generate and train_step by batch size, in microseconds for one step of the "
             "whole batch"
             f"{_against(result)}.",
+            *_best_note(result),
             *_reasons(result.cases),
         ),
     )
@@ -108,15 +117,17 @@ def accuracy(result: Result) -> Table:
     """Closed-loop errors, the trivial predictors beneath, and the lecture's own result."""
     evaluation = result.config.evaluation
     free = evaluation.points - 1 - evaluation.warm_up
-    published = ("lecture, published", "sine", error(PUBLISHED_MSE)) + (NOTHING,) * 4
+    sizes = _sizes(result.cases)
+    free_column = ("",) if len(sizes) > 1 else ()
+    published = ("lecture, published", "sine", *free_column, error(PUBLISHED_MSE))
     return Table(
         title=f"Accuracy: squared error over {free:,} free-running steps of "
         f"{evaluation.sequences:,} {result.config.task}s",
-        columns=("implementation", "device", "mean", "median", "best", "worst", "training"),
+        columns=(*_case_columns(sizes), "mean", "median", "best", "worst", "training"),
         sections=(
-            tuple(_accuracy(row) for row in accuracy_rows(result)),
-            tuple(_accuracy(row) for row in baseline_rows(result)),
-            (published,),
+            tuple(_accuracy(row, sizes) for row in accuracy_rows(result)),
+            tuple(_accuracy(row, sizes) for row in baseline_rows(result)),
+            (published + (NOTHING,) * 4,),
         ),
         notes=(
             "exact recurrence: x[t+1] = 2 cos(step) x[t] - x[t-1] in float32, the floor. "
@@ -130,14 +141,12 @@ def throughput(result: Result) -> Table:
     """Rates by workload and batch size, with their intervals."""
     return Table(
         title="Throughput",
-        columns=(
-            *("workload", "batch", "implementation", "device"),
-            *("steps/s", "±", "ratio", "limit"),
-        ),
+        columns=(*_names(result), "steps/s", "±", "ratio", "limit"),
         sections=_sections(result, _throughput),
         notes=(
             "steps/s: sequence-steps, T x B over the seconds of one call. ±: half of the 95% "
             f"interval over the processes.{_ratio_note(result)}",
+            *_best_note(result),
             "limit: share of what this machine can do at most, by its fastest product, copy and "
             "dependent sum in the same run.",
             _quality(result),
@@ -151,7 +160,7 @@ def costs(result: Result) -> Table:
     return Table(
         title="First calls and memory",
         columns=(
-            *("workload", "batch", "implementation", "device"),
+            *_names(result),
             *("first call", "pays back", "memory"),
             *(("energy",) if energy else ()),
         ),
@@ -164,12 +173,38 @@ def costs(result: Result) -> Table:
     )
 
 
+def scaling(result: Result) -> Table:
+    """Who is fastest at each workload, hidden size and batch size, and how surely."""
+    rows = scaling_rows(result)
+    groups = dict.fromkeys((row.workload, row.hidden_size) for row in rows)
+    return Table(
+        title="Scaling: the fastest at each size",
+        columns=(
+            *("workload", "H", "batch", "implementation", "device", "threads"),
+            *("us/step", "second", "ratio", "verdict"),
+        ),
+        sections=tuple(
+            tuple(_scaling(row) for row in rows if (row.workload, row.hidden_size) == group)
+            for group in groups
+        ),
+        notes=(
+            "us/step: microseconds for one step of the whole batch, each implementation at its "
+            "best count of threads. ratio: how many times as fast as the second, round by round, "
+            "with half of its own 95% interval.",
+            "surely: faster than every other there, by intervals that hold for all of them at once "
+            "with 95% confidence; cannot tell: not. Who is fastest was chosen by the same samples, "
+            "which flatters a little where two are close.",
+        ),
+    )
+
+
 def parity(cases: tuple[Case, ...]) -> Table:
     """The largest errors against the float64 reference."""
+    sizes = _sizes(cases)
     return Table(
         title="Parity with the float64 reference",
-        columns=("implementation", "device", "verdict", "output", "gradient", "tolerance"),
-        sections=(tuple(_parity(row) for row in parity_rows(cases)),),
+        columns=(*_case_columns(sizes), "verdict", "output", "gradient", "tolerance"),
+        sections=(tuple(_parity(row, sizes) for row in parity_rows(cases)),),
         notes=(
             "largest error of predictions and states, and of all gradients, relative to the "
             "largest magnitude of each where that is above 1.",
@@ -208,22 +243,44 @@ def _ratio_note(result: Result) -> str:
     baseline = result.config.baseline
     if not _has_baseline(result):
         return f" No ratios, for the baseline {baseline} was not timed."
+    best = " at its best count of threads" if len(result.config.threads) > 1 else ""
     return (
-        f" ratio: over {baseline} on the same device, round by round, with half of its own "
+        f" ratio: over {baseline}{best} on the same device, round by round, with half of its own "
         "interval; above 1 is faster."
     )
+
+
+def _best_note(result: Result) -> tuple[str, ...]:
+    """How several counts of threads become one rate."""
+    if len(result.config.threads) < 2:
+        return ()
+    baseline = f", {result.config.baseline} too" if _has_baseline(result) else ""
+    return (
+        f"threads: each row was timed on {words.thread_counts(result.config.threads)}, in turn in "
+        f"the same rounds. An implementation counts at its best count there (*){baseline}: the one "
+        "with the highest estimate, which flatters a little where two are close.",
+    )
+
+
+def _names(result: Result) -> Row:
+    """The columns that name a timed row."""
+    threads = ("threads",) if len(result.config.threads) > 1 else ()
+    return ("workload", "batch", *_case_columns(_sizes(result.cases)), *threads)
+
+
+def _name(row: ThroughputRow, result: Result) -> Row:
+    several = len(result.config.threads) > 1
+    threads = (f"{row.threads}{'*' if row.best else ' '}",) if several else ()
+    case = _case_name(row, _sizes(result.cases))
+    return (row.workload, f"{row.batch_size:,}", *case, *threads)
 
 
 def _sections(result: Result, cells: Callable[[ThroughputRow], Row]) -> tuple[tuple[Row, ...], ...]:
     """The timed rows in words, a section for every workload and batch size."""
     rows = throughput_rows(result)
-    groups = dict.fromkeys((row.workload, row.batch_size) for row in rows)
+    groups = dict.fromkeys(row.group for row in rows)
     return tuple(
-        tuple(
-            (row.workload, f"{row.batch_size:,}", row.implementation, row.device, *cells(row))
-            for row in rows
-            if (row.workload, row.batch_size) == group
-        )
+        tuple((*_name(row, result), *cells(row)) for row in rows if row.group == group)
         for group in groups
     )
 
@@ -235,6 +292,18 @@ def _throughput(row: ThroughputRow) -> Row:
         plus_minus(row.low, row.high),
         ratio(row.ratio) + ("" if apart == NOTHING else f" {apart}"),
         percent(row.share_of_limit),
+    )
+
+
+def _scaling(row: ScalingRow) -> Row:
+    apart = plus_minus(row.low, row.high)
+    return (
+        *(row.workload, str(row.hidden_size), f"{row.batch_size:,}"),
+        *(row.implementation, row.device, str(row.threads)),
+        significant(row.microseconds_per_step),
+        row.second or NOTHING,
+        ratio(row.ratio) + ("" if apart == NOTHING else f" {apart}"),
+        row.verdict,
     )
 
 
@@ -270,18 +339,34 @@ def _quality(result: Result) -> str:
     return "; ".join(parts) + "."
 
 
-def _accuracy(row: AccuracyRow) -> Row:
+def _sizes(cases: tuple[Case, ...]) -> list[int]:
+    """The hidden sizes, each once: several of them take a column."""
+    return list(dict.fromkeys(case.model.hidden_size for case in cases))
+
+
+def _case_columns(sizes: list[int]) -> Row:
+    return ("implementation", "device", *(("H",) if len(sizes) > 1 else ()))
+
+
+def _case_name(row: ThroughputRow | ParityRow, sizes: list[int]) -> Row:
+    size = (str(row.hidden_size),) if len(sizes) > 1 else ()
+    return (row.implementation, row.device, *size)
+
+
+def _accuracy(row: AccuracyRow, sizes: list[int]) -> Row:
+    size = (str(row.hidden_size or ""),) if len(sizes) > 1 else ()
+    name = (row.label, row.device or "", *size)
     if row.mse_mean is None:
         status = NOTHING if row.status == "ok" else row.status
-        return (row.label, row.device or "", status) + (NOTHING,) * 3 + (_seconds(row),)
+        return (*name, status) + (NOTHING,) * 3 + (_seconds(row),)
     errors = (row.mse_mean, row.mse_median, row.mse_best, row.mse_worst)
-    return (row.label, row.device or "", *(error(value) for value in errors), _seconds(row))
+    return (*name, *(error(value) for value in errors), _seconds(row))
 
 
-def _parity(row: ParityRow) -> Row:
+def _parity(row: ParityRow, sizes: list[int]) -> Row:
     errors = (row.output_error, row.gradient_error, row.tolerance)
     cells = (NOTHING if value is None else f"{value:.1e}" for value in errors)
-    return (row.implementation, row.device, _verdict(row), *cells)
+    return (*_case_name(row, sizes), _verdict(row), *cells)
 
 
 def _verdict(row: ParityRow) -> str:
@@ -289,24 +374,22 @@ def _verdict(row: ParityRow) -> str:
 
 
 def _shortfall(row: ParityRow) -> str:
-    """What stands where a case has no error to show: it was wrong, or how far it got."""
-    if row.status == "ok":
-        return NOTHING  # it cannot be trained
-    return "FAIL" if row.passed is False else row.status
+    """What stands where a case has no error to show: it was wrong, or how far it got.
+
+    Nothing where all went well, and none was to be found out.
+    """
+    return "FAIL" if row.passed is False else NOTHING if row.status == "ok" else row.status
 
 
 def _reasons(cases: tuple[Case, ...]) -> tuple[str, ...]:
-    reasons = [
-        f"{case.implementation} on {case.device} {case.status}: {case.reason}."
-        for case in cases
-        if case.reason
-    ]
-    unfinished = [f"{c.implementation} on {c.device}" for c in cases if c.status == "pending"]
+    several = len(_sizes(cases)) > 1
+    names = {case.key: words.case(case.key, with_size=several) for case in cases}
+    reasons = [f"{names[case.key]} {case.status}: {case.reason}." for case in cases if case.reason]
+    unfinished = [names[case.key] for case in cases if case.status == "pending"]
     if unfinished:
         reasons.append(f"The run was cut short before it finished {', '.join(unfinished)}.")
     reasons += [
-        f"{case.implementation} on {case.device} computes no gradients: it is not trained, and "
-        "has no train_step."
+        f"{names[case.key]} computes no gradients: it is not trained, and has no train_step."
         for case in cases
         if not case.differentiable
     ]

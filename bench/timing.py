@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from bench.arms import Arms
 from bench.clock import Stopwatch, now
-from bench.config import RunConfig
+from bench.config import CaseKey, RunConfig
 from bench.errors import BenchError
 from bench.messages import CANARY, Arm, Block, Prepared
 from bench.remote import CaseError, Worker, WorkerLostError
@@ -69,7 +69,7 @@ class Timing:
         self.listener, self.tolerance = listener, tolerance
         self.with_ceilings = with_ceilings
         self.processes = {process.index: process for process in processes}
-        self._losses: Counter[tuple[str, str] | None] = Counter()
+        self._losses: Counter[CaseKey | None] = Counter()
 
     @property
     def processes_left(self) -> int:
@@ -100,16 +100,16 @@ class Timing:
         if suspect and loss.hung:
             self._blame(suspect, loss)
             return
-        cases = [(arm.implementation, arm.device) for arm in self.arms.open() if arm.kind == "case"]
+        cases = [arm.case for arm in self.arms.open() if arm.kind == "case"]
         if suspect:
-            cases.insert(0, (suspect.implementation, suspect.device))
+            cases.insert(0, suspect.case)
         taken = max(process.rounds for process in self.processes.values())
         rounds = max(self.config.rounds, taken + 1)  # it may have been lost in the next one
         for case in dict.fromkeys(cases):
             if found := self._alone(self.arms.of_case(*case), rounds):
                 self._blame(*found)
                 return
-        key = (suspect.implementation, suspect.device) if suspect else None
+        key = suspect.case if suspect else None
         self._losses[key] += 1
         if suspect and self._losses[key] > 1:
             self._blame(suspect, loss)
@@ -181,10 +181,13 @@ class _OneProcess:
             self._listener.advance()
 
     def _measure_ceilings(self) -> None:
-        for device in self._config.devices if self._timing.with_ceilings else ():
-            found: tuple[Ceilings, float] = self._ask_machine("ceilings", device)
-            self._arms.ceilings(found[0])
-            self._busy_seconds += found[1]
+        if not self._timing.with_ceilings:
+            return
+        for device in self._config.devices:
+            for threads in self._config.threads:
+                found: tuple[Ceilings, float] = self._ask_machine("ceilings", device, threads)
+                self._arms.ceilings(found[0])
+                self._busy_seconds += found[1]
 
     def _take_turns(self) -> None:
         arms = list(self._arms.open())
@@ -298,4 +301,5 @@ def turns(arms: int, seed: tuple[int, ...]) -> Iterator[list[int]]:
 
 def describe(arm: Arm) -> str:
     """The row of an arm, in words."""
-    return f"{arm.workload} at batch {arm.batch_size:,}"
+    threads = f" on {arm.threads} threads" if arm.threads > 1 else ""
+    return f"{arm.workload} at batch {arm.batch_size:,}{threads}"

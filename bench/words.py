@@ -1,6 +1,7 @@
 """Numbers in words, for the tables."""
 
 import math
+from collections.abc import Sequence
 
 NOTHING = "-"
 
@@ -42,6 +43,19 @@ def plus_minus(low: float | None, high: float | None) -> str:
         return NOTHING
     half = math.expm1(math.log(high / low) / 2.0)
     return "±" + percent(half) if half <= 1.0 else "±>100%"
+
+
+def case(key: tuple[str, str, int], *, with_size: bool) -> str:
+    """A case by its implementation, its device and, where there are several, its hidden size."""
+    implementation, device, hidden_size = key
+    return f"{implementation} on {device}" + (f" with H={hidden_size}" if with_size else "")
+
+
+def thread_counts(counts: Sequence[int]) -> str:
+    """Such as "1 and 2 threads"."""
+    *others, last = map(str, counts)
+    text = f"{', '.join(others)} and {last}" if others else last
+    return f"{text} thread{'' if text == '1' else 's'}"
 
 
 def percent(value: float | None) -> str:

@@ -16,7 +16,7 @@ import torch
 import impls
 from bench import author, cases, ceilings, environment, evaluation, gpu, measure, parity, workloads
 from bench.clock import Stopwatch
-from bench.config import RunConfig
+from bench.config import CaseKey, RunConfig
 from bench.errors import WrongWorkError
 from bench.messages import CANARY, Arm, Block, Finding, Kind, Prepared
 from bench.recipes import RECIPES
@@ -32,7 +32,10 @@ REST_SECONDS = 1.0
 
 @dataclass(slots=True)
 class _Row:
-    """An arm that was made ready; ``frozen`` is what the last call of each block computed."""
+    """An arm that was made ready; ``frozen`` is what the last call of each block computed.
+
+    Of blocks that are many, or long to check, some are drawn when their clocks have stopped.
+    """
 
     cell: measure.Cell
     calls: int
@@ -43,6 +46,8 @@ class _Row:
 
 class Session:
     """One worker's life.
+
+    An arm runs on its own count of threads, everything else on the run's first.
 
     Args:
         config: of the run.
@@ -56,12 +61,13 @@ class Session:
         self.config, self.task, self.tick = config, TASKS[config.task], tick
         self._names, self._pins = contextlib.ExitStack(), contextlib.ExitStack()
         self._names.enter_context(impls.registered(entries))
-        self._pins.enter_context(environment.pinned(config.threads))
+        self._pins.enter_context(environment.pinned(config.threads[0]))
         self._dtype: torch.dtype = getattr(torch, config.dtype)
         self._rows: dict[Arm, _Row] = {}
-        self._models: dict[tuple[str, str, str], Generator] = {}
+        self._models: dict[tuple[str, str, str, int, int], Generator] = {}
+        self._pool = workloads.Pool()
         self._trained: Generator | None = None
-        self._subjects: dict[tuple[str, str], author.Subject] = {}
+        self._subjects: dict[CaseKey, author.Subject] = {}
         # From the system, so that no implementation can foresee the data; the same for all arms.
         self._entropy = secrets.randbits(64)
 
@@ -109,7 +115,7 @@ class Session:
         try:
             return author.look(subject, name)
         finally:
-            if environment.changed(self.config.threads):
+            if environment.changed(self.config.threads[0]):
                 self._pin_again()
 
     def weights_digest(self, case: Case) -> str:
@@ -138,13 +144,15 @@ class Session:
 
     def prepare(self, arm: Arm, process: int) -> Prepared:
         """Build an arm and warm it up."""
+        self._use_threads_of(arm)
         workload, cell = self._built(arm, process)
         ready = measure.warm_up(cell, self.tick)
         if workload:
             workload.provide(ready.calls_per_sample)
-        rng = np.random.default_rng(self._entropy)
+        # Other data on other threads: no answer can be kept from one count for the next.
+        rng = np.random.default_rng((self._entropy, arm.threads))
         self._rows[arm] = _Row(cell, ready.calls_per_sample, workload, rng)
-        self._check_settings()
+        self._check_settings(arm)
         return Prepared(
             steps=workload.steps if workload else 1,
             forced=tuple(workload.forced.tolist()) if workload else (),
@@ -157,11 +165,13 @@ class Session:
 
     def peak_memory_bytes(self, arm: Arm) -> int | None:
         """Memory of one call."""
+        self._use_threads_of(arm)
         cell = self._rows[arm].cell
         return peak_memory_bytes(cell.call, cell.device)
 
     def sample(self, arm: Arm) -> Block:
         """Time one block, and copy what its last call computed, as it was just then."""
+        self._use_threads_of(arm)
         row = self._rows[arm]
         device = row.cell.device
         if row.workload:
@@ -170,7 +180,9 @@ class Session:
         seconds, outcome = measure.block(row.cell, row.calls)
         if row.workload:
             row.frozen.append(row.workload.freeze(outcome))
-        self._check_settings()
+            if len(row.frozen) > row.workload.most_frozen:  # which, nobody can foresee
+                del row.frozen[secrets.randbelow(len(row.frozen))]
+        self._check_settings(arm)
         after = gpu.joules(device)
         used = None if before is None or after is None else (after - before) / row.calls
         return Block(seconds / row.calls, row.calls, watch.throttled(), used)
@@ -190,8 +202,9 @@ class Session:
         """Do nothing for a second: some crashes come late."""
         threading.Event().wait(REST_SECONDS)
 
-    def ceilings(self, device: str) -> tuple[Ceilings, float]:
-        """What the device can do, and the seconds that it took to find out."""
+    def ceilings(self, device: str, threads: int) -> tuple[Ceilings, float]:
+        """What the device can do on ``threads``, and the seconds that it took to find out."""
+        torch.set_num_threads(threads)
         watch = Stopwatch()
         found = ceilings.measure_ceilings(device, torch.device(device), self._dtype)
         return found, watch.seconds()
@@ -204,38 +217,51 @@ class Session:
             where.device,
             where.dtype,
             self.config.seed,
-            self.config.threads,
+            self.config.threads[0],
         )
 
-    def _check_settings(self) -> None:
+    def _use_threads_of(self, arm: Arm) -> None:
+        torch.set_num_threads(arm.threads)
+
+    def _check_settings(self, arm: Arm) -> None:
         """Put back what an implementation has changed for everybody, and tell.
 
         Raises:
             WrongWorkError: it has.
         """
-        if what := environment.changed(self.config.threads):
+        if what := environment.changed(arm.threads):
             self._pin_again()
             raise WrongWorkError(what)
 
     def _pin_again(self) -> None:
         self._pins.close()
-        self._pins.enter_context(environment.pinned(self.config.threads))
+        self._pins.enter_context(environment.pinned(self.config.threads[0]))
 
     def _built(self, arm: Arm, process: int) -> tuple[workloads.Workload | None, measure.Cell]:
         device = torch.device(arm.device)
         if arm.kind == CANARY:
             return None, ceilings.canary(device)
         model = self._model(arm, process)
-        workload = workloads.build(arm.workload, model, self.task, arm.batch_size, self.config.seed)
+        config = self.config
+        workload = workloads.build(
+            arm.workload,
+            model,
+            self.task,
+            arm.batch_size,
+            config.seed,
+            config.steps,
+            pool=self._pool,
+            owner=arm.implementation,
+        )
         return workload, measure.Cell(workload.call, device)
 
     def _model(self, arm: Arm, process: int) -> Generator:
-        """One generator a case and a control, with other weights in every process."""
-        key = (arm.kind, arm.implementation, arm.device)
+        """One generator a case or control and count of threads; other weights in every process."""
+        key = (arm.kind, *arm.case, arm.threads)
         if key not in self._models:
             model = impls.create(
                 arm.implementation,
-                self.config.model,
+                self.config.model_of(arm.hidden_size),
                 device=arm.device,
                 dtype=self._dtype,
                 seed=self.config.seed,

@@ -5,6 +5,9 @@
   (no optimiser);
 - ``sequence``: 999 steps, all forced, no gradient.
 
+Or as many steps as a run says, of each: then a tenth of ``generate`` is forced, as 100 of 999 are,
+and the loss leaves out the first 20 steps or, where these are more, the first quarter.
+
 Setting up is not timed: data, weights and forcing exist before the first call. Every call of a
 block has data of its own, and `Workload.refresh` changes all of them, in place, by factors that
 nobody can foresee: an answer from an earlier call, or from a guess, is a wrong answer.
@@ -20,9 +23,11 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from bench import limits
 from bench.config import EvaluationConfig
 from bench.errors import WrongWorkError
 from bench.parity import (
+    CHECKED_SEQUENCES,
     array,
     closed_loop_error,
     some_sequences,
@@ -38,7 +43,8 @@ Array = NDArray[np.float64]
 
 LONG_POINTS, SHORT_POINTS = 1000, 100
 LOSS_WARM_UP = 20
-MOST_BYTES = 1 << 26  # of data that calls have for themselves
+MOST_BYTES = 1 << 26  # of data that calls have for themselves, and of copies that wait
+MOST_OPERATIONS = 10**11  # of the reference, to check what one row computed: some seconds
 FACTORS = (0.9, 1.1)
 MOST_DRAWS = 50
 
@@ -55,6 +61,34 @@ class Frozen:
     outcome: dict[str, Array]
 
 
+class Pool:
+    """What the workloads of one process share, for there may be hundreds, which take turns.
+
+    The points that were drawn, which no implementation ever sees; and, one for each ``owner``, the
+    memory that calls read: whoever is timed has it filled anew right before, and checked right
+    after. Two implementations never share any.
+    """
+
+    def __init__(self) -> None:
+        self._points: dict[tuple[Any, ...], torch.Tensor] = {}
+        self._memory: dict[tuple[Any, ...], torch.Tensor] = {}
+
+    def points(self, sequences: Sequences, like: torch.Tensor) -> torch.Tensor:
+        """(2, T, B, I), inputs and targets; the same for whoever has the same."""
+        arrays = np.stack([sequences.inputs, sequences.targets])
+        key = (arrays.shape, hash(arrays.tobytes()), like.device, like.dtype)
+        if key not in self._points:
+            self._points[key] = torch.tensor(arrays, device=like.device, dtype=like.dtype)
+        return self._points[key]
+
+    def memory(self, owner: str, sets: int, like: torch.Tensor) -> torch.Tensor:
+        """Room for ``sets`` times as much as ``like``; what was in it is lost."""
+        key, needed = (owner, like.device, like.dtype), sets * like.numel()
+        if key not in self._memory or self._memory[key].numel() < needed:
+            self._memory[key] = torch.empty(needed, device=like.device, dtype=like.dtype)
+        return self._memory[key][:needed].view(sets, *like.shape)
+
+
 class Workload(ABC):
     """One thing to time.
 
@@ -63,17 +97,34 @@ class Workload(ABC):
         batch_size: B.
         steps: T, time steps of one call.
         forced: (T,), which of them are forced.
+        most_frozen: copies of what was computed that are worth their memory and their check.
     """
 
     def __init__(
-        self, name: str, model: Generator, sequences: Sequences, forced: Forced, batch_size: int
+        self,
+        name: str,
+        model: Generator,
+        sequences: Sequences,
+        forced: Forced,
+        batch_size: int,
+        pool: Pool,
+        owner: str,
     ) -> None:
         self.name, self.model, self.batch_size = name, model, batch_size
         self.steps, self.forced = len(forced), forced
         self._flags = torch.tensor(forced)
         self._weights = {name: weight.detach().clone() for name, weight in model.weights().items()}
-        self._base = self._tensor(np.stack([sequences.inputs, sequences.targets]))
+        self._pool, self._owner = pool, owner
+        self._base = pool.points(sequences, next(model.parameters()))
+        operations = limits.operations(model.config, name, self._checked, forced.tolist())
+        copied = 8 * 2 * self._checked * self.steps * model.config.input_size
+        self.most_frozen = max(1, min(MOST_BYTES // copied, MOST_OPERATIONS // operations))
         self.provide(calls=2)
+
+    @property
+    def _checked(self) -> int:
+        """Sequences whose outcome is checked."""
+        return self.batch_size
 
     @abstractmethod
     def call(self) -> Any:
@@ -98,13 +149,13 @@ class Workload(ABC):
         """Make data for ``calls`` calls in a row, or as many as fit into 64 MiB."""
         each = self._base.numel() * self._base.element_size()
         self._sets = max(1, min(calls, MOST_BYTES // each))
-        self._data = self._base.repeat(self._sets, 1, 1, 1, 1)
         self._turn = 0
         self.refresh(np.random.default_rng())
 
     def refresh(self, rng: np.random.Generator) -> None:
         """Change the data of every call, in place."""
         self._factors = self._tensor(rng.uniform(*FACTORS, (self._sets, 1, 1, 1, 1)))
+        self._data = self._pool.memory(self._owner, self._sets, self._base)
         torch.mul(self._base, self._factors, out=self._data)
 
     def _next(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -136,6 +187,10 @@ class Workload(ABC):
 class Inference(Workload):
     """``generate`` and ``sequence``: predictions without gradient."""
 
+    @property
+    def _checked(self) -> int:
+        return min(self.batch_size, CHECKED_SEQUENCES)
+
     def call(self) -> torch.Tensor:
         inputs, _ = self._next()
         self.model.eval()
@@ -162,14 +217,20 @@ class Inference(Workload):
 
 
 class TrainStep(Workload):
-    """``train_step``: gradients of the loss after the first 20 steps, with respect to weights."""
+    """``train_step``: gradients of the loss after its warm-up, with respect to weights."""
+
+    @property
+    def loss_warm_up(self) -> int:
+        """Steps at the start that the loss leaves out."""
+        return min(LOSS_WARM_UP, self.steps // 4)
 
     def call(self) -> dict[str, torch.Tensor | None]:
         inputs, targets = self._next()
         self.model.train()
         self.model.zero_grad(set_to_none=True)
         predictions, _ = self.model(inputs, self._flags)
-        loss = F.mse_loss(predictions[LOSS_WARM_UP:], targets[LOSS_WARM_UP:])
+        skip = self.loss_warm_up
+        loss = F.mse_loss(predictions[skip:], targets[skip:])
         loss.backward()  # type: ignore[no-untyped-call]
         return {name: weight.grad for name, weight in self.model.weights().items()}
 
@@ -185,7 +246,9 @@ class TrainStep(Workload):
         return float(np.max([self._error(one) for one in frozen]))
 
     def _error(self, frozen: Frozen) -> float:
-        exact = _reference_gradients(self.model, frozen.inputs, frozen.targets, self.forced)
+        exact = _reference_gradients(
+            self.model, frozen.inputs, frozen.targets, self.forced, self.loss_warm_up
+        )
         missing = exact.keys() - frozen.outcome.keys()
         errors = [tensor_error(found, exact[name]) for name, found in frozen.outcome.items()]
         return float("inf") if missing else float(np.max(errors))
@@ -242,7 +305,17 @@ def _drawn(config: GeneratorConfig, seed: int) -> dict[str, torch.Tensor]:
     return weights
 
 
-def build(name: str, model: Generator, task: Task, batch_size: int, seed: int) -> Workload:
+def build(
+    name: str,
+    model: Generator,
+    task: Task,
+    batch_size: int,
+    seed: int,
+    steps: int | None = None,
+    *,
+    pool: Pool | None = None,
+    owner: str = "",
+) -> Workload:
     """The workload ``name`` for a model that holds the weights to time.
 
     Args:
@@ -251,19 +324,28 @@ def build(name: str, model: Generator, task: Task, batch_size: int, seed: int) -
         task: draws the data.
         batch_size: B.
         seed: names the coin flips of ``train_step``; the data are drawn with the evaluation's seed.
+        steps: T, or None for the workload's own.
+        pool: shared with others; None for one of its own.
+        owner: the implementation.
     """
-    points = SHORT_POINTS if name == "train_step" else LONG_POINTS
-    sequences = task.draw(np.random.default_rng(EvaluationConfig().seed), batch_size, points)
+    forced = forcing(name, seed, steps)
+    rng = np.random.default_rng(EvaluationConfig().seed)
+    sequences = task.draw(rng, batch_size, len(forced) + 1)
     kind = TrainStep if name == "train_step" else Inference
-    return kind(name, model, sequences, forcing(name, seed), batch_size)
+    return kind(name, model, sequences, forced, batch_size, pool or Pool(), owner)
 
 
-def forcing(name: str, seed: int) -> Forced:
-    """Which steps of the workload ``name`` are forced, (T,)."""
+def forcing(name: str, seed: int, steps: int | None = None) -> Forced:
+    """Which steps of the workload ``name`` are forced, (T,); T is ``steps``, or its own."""
     if name == "train_step":
-        return coin_flips(np.random.default_rng((seed, 4)), SHORT_POINTS - 1, 0.5)
-    steps = LONG_POINTS - 1
-    return warm_up(steps, EvaluationConfig().warm_up if name == "generate" else steps)
+        rng = np.random.default_rng((seed, 4))
+        return coin_flips(rng, steps or SHORT_POINTS - 1, 0.5)
+    if name == "sequence":
+        steps = steps or LONG_POINTS - 1
+        return warm_up(steps, steps)
+    if steps is None:
+        return warm_up(LONG_POINTS - 1, EvaluationConfig().warm_up)
+    return warm_up(steps, max(1, steps // 10))
 
 
 def _plain(tensor: torch.Tensor) -> Array:
@@ -286,15 +368,15 @@ def _with_cycles(weights: dict[str, torch.Tensor], seed: int) -> dict[str, torch
 
 
 def _reference_gradients(
-    model: Generator, inputs: Array, targets: Array, forced: Forced
+    model: Generator, inputs: Array, targets: Array, forced: Forced, skip: int
 ) -> dict[str, Array]:
     config = model.config
     weights = weight_arrays(model)
     h0 = np.zeros((config.num_layers, inputs.shape[1], config.hidden_size))
     rollout = reference.forward(config, weights, inputs, forced.tolist(), h0)
     difference = rollout.predictions - targets
-    difference[:LOSS_WARM_UP] = 0.0
-    d_predictions = 2.0 * difference / difference[LOSS_WARM_UP:].size
+    difference[:skip] = 0.0
+    d_predictions = 2.0 * difference / difference[skip:].size
     d_h_n = np.zeros_like(rollout.h_n)
     return reference.backward(
         config, weights, forced.tolist(), rollout, d_predictions, d_h_n

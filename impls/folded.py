@@ -17,7 +17,7 @@ reads what the highest said, which no stack of nn.RNN does.
 import torch
 from torch import Tensor, nn
 
-from impls.folding import folded_weights, runs
+from impls.folding import folded_weights, runs, unfoldable
 from impls.generator import Generator, GeneratorConfig
 
 
@@ -40,9 +40,7 @@ class Folded(Generator):
     ) -> str | None:
         if reason := super().unsupported(config, device, dtype):
             return reason
-        if config.num_layers > 1:
-            return f"folds the feedback of one layer, not of {config.num_layers}"
-        return None
+        return unfoldable(config)
 
     def rollout(self, inputs: Tensor, forced: list[bool], h0: Tensor) -> tuple[Tensor, Tensor]:
         h, y, predictions, weights = h0, inputs[0], [], None

@@ -16,6 +16,15 @@ from collections.abc import Iterator, Mapping
 
 from torch import Tensor
 
+from impls.config import GeneratorConfig
+
+
+def unfoldable(config: GeneratorConfig) -> str | None:
+    """Why the fold does not do for ``config``, or None where it does."""
+    if config.num_layers > 1:  # the lowest reads what the highest said
+        return f"folds the feedback of one layer, not of {config.num_layers}"
+    return None
+
 
 def folded_weights(weights: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     """W + U V (H, H) and b + U c (H,) of a generator with one layer, both biases in b."""

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from impls.generator import GeneratorConfig, OwnWeights
+from impls.generator import GeneratorConfig, OwnWeights, wants_gradients
 from impls.kernels import packed as packing
 from impls.kernels import recurrence
 from impls.kernels.vectors import VECTOR_BYTES
@@ -52,9 +52,7 @@ class FusedCPU(OwnWeights):
 
     def rollout(self, inputs: Tensor, forced: list[bool], h0: Tensor) -> tuple[Tensor, Tensor]:
         weights = tuple(self.weights().values())
-        keep = torch.is_grad_enabled() and any(
-            tensor.requires_grad for tensor in (inputs, h0, *weights)
-        )
+        keep = wants_gradients(inputs, h0, *weights)
         masks = self.dropout_masks(len(forced), inputs)
         outcome: tuple[Tensor, Tensor] = _Rollout.apply(  # type: ignore[no-untyped-call]
             self.config, np.frombuffer(bytes(forced), np.bool_), masks, keep, inputs, h0, *weights

@@ -28,6 +28,7 @@ __all__ = [
     "GeneratorConfig",
     "OwnWeights",
     "initial_weights",
+    "wants_gradients",
     "with_orthogonal_recurrence",
 ]
 
@@ -179,9 +180,7 @@ class Generator(nn.Module, ABC):
             )
 
     def _check_gradients(self, inputs: Tensor, h0: Tensor) -> None:
-        if self.differentiable or not torch.is_grad_enabled():
-            return
-        if any(tensor.requires_grad for tensor in (inputs, h0, *self.weights().values())):
+        if not self.differentiable and wants_gradients(inputs, h0, *self.weights().values()):
             raise RuntimeError(
                 f"{type(self).__name__} computes no gradients: call it under "
                 "torch.inference_mode(), or train another implementation and load its weights"
@@ -212,6 +211,11 @@ class OwnWeights(Generator):
         ones = like.new_ones(like.shape[1], config.hidden_size)
         drawn = [F.dropout(ones, config.dropout) for _ in range(steps * (config.num_layers - 1))]
         return torch.stack(drawn).view(steps, config.num_layers - 1, *ones.shape)
+
+
+def wants_gradients(*tensors: Tensor) -> bool:
+    """Whether autograd records what is done with any of ``tensors``."""
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
 def initial_weights(config: GeneratorConfig, seed: int) -> dict[str, Tensor]:

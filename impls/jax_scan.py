@@ -45,7 +45,7 @@ from jaxlib import xla_client
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from impls.generator import GeneratorConfig, OwnWeights
+from impls.generator import GeneratorConfig, OwnWeights, wants_gradients
 
 # Lengths that share a compiled scan.
 STEPS_ALIKE = 4
@@ -68,9 +68,7 @@ class JaxScan(OwnWeights):
 
     def rollout(self, inputs: Tensor, forced: list[bool], h0: Tensor) -> tuple[Tensor, Tensor]:
         weights = tuple(self.weights().values())
-        keep = torch.is_grad_enabled() and any(
-            tensor.requires_grad for tensor in (inputs, h0, *weights)
-        )
+        keep = wants_gradients(inputs, h0, *weights)
         masks = self.dropout_masks(len(forced), inputs)
         outcome: tuple[Tensor, Tensor] = _Rollout.apply(  # type: ignore[no-untyped-call]
             self.config, forced, masks, keep, inputs, h0, *weights

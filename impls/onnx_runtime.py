@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from torch import Tensor
 
-from impls.folding import folded_weights, runs
+from impls.folding import folded_weights, runs, unfoldable
 from impls.generator import GeneratorConfig, OwnWeights
 
 # States that one call may give out, in numbers: 1 MiB, which the caches hold.
@@ -50,9 +50,7 @@ class OnnxRuntime(OwnWeights):
             return f"runs ONNX Runtime on the CPU, not on {device.type}"
         if dtype != torch.float32:
             return "ONNX Runtime's RNN takes float32 alone"
-        if config.num_layers > 1:
-            return f"folds the feedback of one layer, not of {config.num_layers}"
-        return None
+        return unfoldable(config)
 
     def rollout(self, inputs: Tensor, forced: list[bool], h0: Tensor) -> tuple[Tensor, Tensor]:
         _, B, I = inputs.shape  # noqa: E741

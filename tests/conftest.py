@@ -1,5 +1,6 @@
 """What all tests share: no pool of threads, steady hypothesis, benchmarks apart, a small result."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from hypothesis import HealthCheck, settings
 
 import impls
+from bench import plugins
 from impls import Entry
 
 settings.register_profile(
@@ -16,6 +18,9 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("rnn-bench")
+
+# Whatever is plugged in on this machine: the commands are tested as they come. For all processes.
+os.environ[plugins.SWITCH] = "1"
 
 GOLDEN = Path(__file__).parent / "bench" / "golden"
 
@@ -53,6 +58,12 @@ def same_registry():
 
 @pytest.fixture
 def golden() -> Path:
+    """A result file of today's schema, as it must stay readable."""
+    return GOLDEN / "result-3.json"
+
+
+@pytest.fixture
+def golden_2() -> Path:
     """A result file of schema 2, as it must stay readable."""
     return GOLDEN / "result-2.json"
 

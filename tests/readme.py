@@ -1,4 +1,4 @@
-"""Fills the README with the real output of its own commands: ``python -m tests.readme``.
+"""Fills the README and docs/*.md with their commands' real output: ``python -m tests.readme``.
 
 Two kinds of places are filled, and `tests/test_readme.py` compares both with what the commands
 print now:
@@ -18,6 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+PAGES = (README, *sorted((ROOT / "docs").glob("*.md")))
 MARKDOWN = re.compile(r"(<!-- output of: (.+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 CONSOLE = re.compile(r"(```console\n\$ (.+?)\n)(.*?)(```)", re.DOTALL)
 
@@ -42,4 +43,5 @@ def filled(text: str) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(filled(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for page in PAGES:
+        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")

@@ -26,7 +26,7 @@ _passed: dict[tuple[str, str], parity.Parity] = {}
 
 @pytest.fixture(autouse=True)
 def pinned():
-    with environment.pinned(CONFIG.threads), impls.registered(PLUGINS):
+    with environment.pinned(*CONFIG.threads), impls.registered(PLUGINS):
         yield
 
 

@@ -1,4 +1,4 @@
-"""The README tells the truth: its outputs are those of its commands, its numbers those measured."""
+"""The README and docs/*.md tell the truth: outputs are their commands', numbers are measured."""
 
 import re
 import subprocess
@@ -10,12 +10,17 @@ import pytest
 from bench import selftest
 from bench.config import PRESETS, RunConfig
 from bench.records import load
-from tests.readme import CONSOLE, MARKDOWN, README, ROOT, output
+from tests.readme import CONSOLE, MARKDOWN, PAGES, README, ROOT, output
 
 TEXT = README.read_text(encoding="utf-8")
 REFERENCE = ROOT / "results" / "reference" / "cpu.json"
 SELF_TEST = REFERENCE.with_name("selftest.json")
-PLACES = [(m[2], m[3]) for m in [*MARKDOWN.finditer(TEXT), *CONSOLE.finditer(TEXT)]]
+TEXTS = {page: page.read_text(encoding="utf-8") for page in PAGES}
+PLACES = [
+    (m[2], m[3])
+    for text in TEXTS.values()
+    for m in [*MARKDOWN.finditer(text), *CONSOLE.finditer(text)]
+]
 
 
 @pytest.mark.parametrize(("command", "shown"), PLACES, ids=[command for command, _ in PLACES])
@@ -63,10 +68,11 @@ def test_the_first_screen():
     assert screen.count("<!-- output of: python -m bench show results/reference/cpu.json") == 1
 
 
-def test_links_and_pictures_lead_somewhere():
-    for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", TEXT):
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_pictures_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", TEXTS[page]):
         if not target.startswith("http"):
-            assert (ROOT / target).exists(), target
+            assert (page.parent / target).exists(), target
 
 
 def test_the_example_implementation_works(tmp_path):
@@ -90,6 +96,6 @@ def test_the_example_implementation_works(tmp_path):
 
 
 def test_no_trace_of_this_machine():
-    home = str(Path.home())
-    assert home not in TEXT
-    assert str(ROOT) not in TEXT
+    for text in TEXTS.values():
+        assert str(Path.home()) not in text
+        assert str(ROOT) not in text

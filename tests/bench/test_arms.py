@@ -20,7 +20,7 @@ CONFIG = RunConfig(
     model=MODEL,
     batch_sizes={"generate": (1, 3), "train_step": (2,)},
 )
-CELLS = [("generate", 1), ("generate", 3), ("train_step", 2)]
+CELLS = [("generate", 1, 1), ("generate", 3, 1), ("train_step", 2, 1)]
 
 
 def case(name, device="cpu"):
@@ -35,7 +35,7 @@ def ceilings(device="cpu", **faster):
         "flops_per_second": 1e9, "bytes_per_second": 1e9, "cached_bytes_per_second": 1e9,
         "step_seconds": 1e-9,
     } | faster  # fmt: skip
-    return Ceilings(device=device, **values)
+    return Ceilings(device=device, **({"threads": 1} | values))
 
 
 def prepared(first_call=0.5, steps=10):
@@ -50,7 +50,7 @@ def block(seconds, *, throttled=False, joules=None):
 
 
 def cell(arm):
-    return arm.workload, arm.batch_size
+    return arm.workload, arm.batch_size, arm.threads
 
 
 @pytest.fixture
@@ -77,9 +77,7 @@ def fill(arms, arm, seconds, process=0, **options):
 
 
 def row_of(arms, arm):
-    [found] = [
-        row for row in arms.throughput(arm.implementation, arm.device) if row.key == cell(arm)
-    ]
+    [found] = [row for row in arms.throughput(*arm.case) if row.key == cell(arm)]
     return found
 
 
@@ -90,7 +88,7 @@ def result_of(arms, names=("manual_cell", "torch_rnn")):
         config=CONFIG,
         environment=environment.describe(),
         cases=tuple(
-            case(name).model_copy(update={"throughput": arms.throughput(name, "cpu")})
+            case(name).model_copy(update={"throughput": arms.throughput(name, "cpu", 4)})
             for name in names
         ),
         controls=arms.controls(),
@@ -109,6 +107,29 @@ def taken_over(arms):
 # What is planned.
 
 
+def test_every_row_is_planned_at_each_count_of_threads_the_canary_at_the_first():
+    config = CONFIG.model_copy(update={"threads": (2, 1)})
+    arms = list(Arms(config, [case("manual_cell"), case("torch_rnn")]).open())
+    for kind, name in (("case", "manual_cell"), ("case", "torch_rnn"), ("control", "torch_rnn")):
+        found = [cell(arm) for arm in arms if (arm.kind, arm.implementation) == (kind, name)]
+        assert sorted(found) == sorted((*c[:2], threads) for c in CELLS for threads in (1, 2))
+    assert [arm.threads for arm in arms if arm.kind == "canary"] == [2]
+
+
+def test_an_arm_goes_on_with_the_samples_of_its_own_threads():
+    config = CONFIG.model_copy(update={"threads": (1, 2)})
+    arms = Arms(config, [case("manual_cell")])
+    for number, arm in enumerate(arms.open()):
+        fill(arms, arm, [0.1 + number], steps=1 if arm.kind == "canary" else 10)
+    result = result_of(arms, ["manual_cell"]).model_copy(update={"config": config})
+    later = Arms(config, [case("manual_cell")])
+    later.take_over(result)
+    assert later.throughput("manual_cell", "cpu", 4) == arms.throughput("manual_cell", "cpu", 4)
+    assert len({row.samples for row in later.throughput("manual_cell", "cpu", 4)}) == 6
+    assert later.controls() == arms.controls()
+    assert later.canaries() == arms.canaries()
+
+
 def test_every_case_has_its_rows_every_device_its_control_and_canary():
     arms = Arms(CONFIG, [case(n, d) for d in ("cpu", "cuda") for n in CONFIG.implementations])
     found = [(a.kind, a.implementation, a.device, *cell(a)) for a in arms.open()]
@@ -116,7 +137,7 @@ def test_every_case_has_its_rows_every_device_its_control_and_canary():
     for device in ("cpu", "cuda"):
         expected += [("case", n, device, *c) for n in CONFIG.implementations for c in CELLS]
         expected += [("control", "torch_rnn", device, *c) for c in CELLS]
-        expected += [("canary", "canary", device, "canary", 1)]
+        expected += [("canary", "canary", device, "canary", 1, 1)]
     assert sorted(found) == sorted(expected)
     assert len(arms) == len(expected) == 20
 
@@ -143,7 +164,7 @@ def test_what_computes_no_gradients_has_no_train_step(cases, control):
     }
     expected = [("case", name, *cell) for name, cells in can.items() for cell in cells]
     expected += [("control", control, *cell) for cell in can[control]]
-    assert sorted(found) == sorted([*expected, ("canary", "canary", "canary", 1)])
+    assert sorted(found) == sorted([*expected, ("canary", "canary", "canary", 1, 1)])
 
 
 def test_a_device_on_which_nothing_runs_has_no_control_and_no_canary():
@@ -199,10 +220,10 @@ def test_the_control_of_another_case_stays_open(arms):
 def test_the_open_arms_of_a_case_are_its_rows_and_its_control():
     arms = Arms(CONFIG, [case(n, d) for d in ("cpu", "cuda") for n in CONFIG.implementations])
     expected = [(kind, "cuda", *c) for kind in ("case", "control") for c in CELLS]
-    found = [(a.kind, a.device, *cell(a)) for a in arms.of_case("torch_rnn", "cuda")]
+    found = [(a.kind, a.device, *cell(a)) for a in arms.of_case("torch_rnn", "cuda", 4)]
     assert sorted(found) == sorted(expected)
     arms.close(pick(arms, size=3, device="cuda"))
-    assert [cell(a) for a in arms.of_case("manual_cell", "cuda")] == [CELLS[0], CELLS[2]]
+    assert [cell(a) for a in arms.of_case("manual_cell", "cuda", 4)] == [CELLS[0], CELLS[2]]
 
 
 def test_an_arm_may_be_closed_while_all_are_gone_through(arms):
@@ -211,7 +232,7 @@ def test_an_arm_may_be_closed_while_all_are_gone_through(arms):
         met.append(arm)
         arms.close_case(arm)
     assert [(arm.kind, cell(arm)) for arm in met] == [
-        ("case", ("generate", 1)), ("case", ("generate", 1)), ("canary", ("canary", 1)),
+        ("case", CELLS[0]), ("case", CELLS[0]), ("canary", ("canary", 1, 1)),
     ]  # fmt: skip
     assert not arms.any_case_open()
 
@@ -230,7 +251,7 @@ def test_a_control_alone_is_nothing_left_to_find_out(arms):
 
 def test_what_was_not_sampled_has_no_row(arms):
     arms.prepared(pick(arms), 0, prepared())
-    assert arms.throughput("manual_cell", "cpu") == ()
+    assert arms.throughput("manual_cell", "cpu", 4) == ()
     assert arms.controls() == arms.canaries() == ()
     assert list(arms.timed_cases()) == []
 
@@ -253,7 +274,7 @@ def test_a_row_holds_what_each_process_found(arms):
     assert row.joules_per_call is None
     assert row.steps_per_second.estimate == pytest.approx(10 * 3 / (0.225 * 0.21) ** 0.5)
     assert row.noise > 0
-    assert list(arms.timed_cases()) == [("manual_cell", "cpu")]
+    assert list(arms.timed_cases()) == [("manual_cell", "cpu", 4)]
 
 
 def test_a_case_a_control_and_a_canary_are_told_apart(arms):
@@ -261,7 +282,9 @@ def test_a_case_a_control_and_a_canary_are_told_apart(arms):
     canary = pick(arms, "canary")
     for arm, seconds in ((case_, 0.1), (control, 0.2), (canary, 0.3)):
         fill(arms, arm, [seconds], steps=1)
-    assert [s.seconds for row in arms.throughput("torch_rnn", "cpu") for s in row.samples] == [0.1]
+    assert [s.seconds for row in arms.throughput("torch_rnn", "cpu", 4) for s in row.samples] == [
+        0.1
+    ]
     [found] = arms.controls()
     assert [s.seconds for row in found.throughput for s in row.samples] == [0.2]
     assert [s.seconds for c in arms.canaries() for s in c.samples] == [0.3]
@@ -366,6 +389,33 @@ def test_a_limit_needs_ceilings_of_its_own_device(arms):
     assert row_of(arms, arm).limit.bound == "latency"
 
 
+def test_a_limit_is_that_of_the_rows_own_size():
+    config = CONFIG.model_copy(update={"more_hidden_sizes": (8,)})
+    arms = Arms(config, [case("manual_cell").model_copy(update={"model": config.model_of(8)})])
+    [arm] = [a for a in arms.open() if (a.kind, a.batch_size) == ("case", 3)]
+    fill(arms, arm, [0.1])
+    arms.ceilings(ceilings(flops_per_second=1.0))
+    work = limits.operations(config.model_of(8), "generate", 3, [True] * 10)
+    assert row_of(arms, arm).limit.seconds == work
+
+
+def test_a_limit_is_that_of_the_rows_own_threads():
+    config = CONFIG.model_copy(update={"threads": (1, 2)})
+    arms = Arms(config, [case("manual_cell")])
+    one, two = (
+        arm for arm in arms.open()
+        if (arm.kind, arm.workload, arm.batch_size) == ("case", "generate", 3)
+    )  # fmt: skip
+    assert (one.threads, two.threads) == (1, 2)
+    for arm in (one, two):
+        fill(arms, arm, [0.1])
+    arms.ceilings(ceilings(step_seconds=1e-3, threads=2))
+    assert [row_of(arms, arm).limit is None for arm in (one, two)] == [True, False]
+    arms.ceilings(ceilings(step_seconds=4e-3, threads=1))
+    assert [row_of(arms, arm).limit.seconds for arm in (one, two)] == pytest.approx([0.04, 0.01])
+    assert [(c.threads, c.step_seconds) for c in arms.ceilings_found()] == [(2, 1e-3), (1, 4e-3)]
+
+
 @pytest.mark.parametrize(("share", "too_fast"), [(0.99, True), (1.01, False)])
 def test_who_is_clearly_faster_than_the_limit_is_told(share, too_fast, arms):
     """Ten steps of a millisecond at least; a little less may be the ceiling's own error."""
@@ -410,10 +460,10 @@ def test_all_is_taken_over(arms):
     later = taken_over(sampled(arms))
     assert later.canaries() == arms.canaries()
     assert later.controls() == arms.controls()
-    assert later.throughput("manual_cell", "cpu") == arms.throughput("manual_cell", "cpu")
-    assert later.throughput("torch_rnn", "cpu") == ()
+    assert later.throughput("manual_cell", "cpu", 4) == arms.throughput("manual_cell", "cpu", 4)
+    assert later.throughput("torch_rnn", "cpu", 4) == ()
     assert len(later.controls()[0].throughput[0].samples) == 9
-    assert later.throughput("manual_cell", "cpu")[0].joules_per_call == 2.5
+    assert later.throughput("manual_cell", "cpu", 4)[0].joules_per_call == 2.5
 
 
 def test_ceilings_are_taken_over(arms):
@@ -431,7 +481,7 @@ def test_flags_that_were_taken_over_are_found_anew(arms):
         for turn in range(8):
             later.sampled(arm, 1, turn, block([1.0, 1.5][turn % 2]))
         later.prepared(arm, 1, prepared())
-    rows = [*later.throughput("manual_cell", "cpu"), *later.canaries()]
+    rows = [*later.throughput("manual_cell", "cpu", 4), *later.canaries()]
     assert len(rows) == 2
     assert all(set(flags(row)) == {()} for row in rows)
 

@@ -22,7 +22,7 @@ from bench.observed import Errors, Key, Observed, Timed
 from bench.records import dumps, load
 
 MACHINE = {"cpu": "A CPU", "cores": 2, "gpu": None}
-CONDITIONS = {"threads": 1, "weights": "w", "parity tolerance": 1e-5, "steps": 999}
+CONDITIONS = {"weights": "w", "parity tolerance": 1e-5, "steps": 999}
 
 
 def key(implementation="torch_rnn", batch_size=1):
@@ -137,7 +137,7 @@ def test_several_files_share_the_correction():
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("threads", 2), ("weights", "x"), ("parity tolerance", 1e-3), ("steps", 99)],
+    [("weights", "x"), ("parity tolerance", 1e-3), ("steps", 99)],
 )
 def test_other_conditions_are_not_comparable(name, value):
     found = only(a_file(torch_rnn=row(1.0)), a_file(torch_rnn=row(2.0, **{name: value})))
@@ -261,7 +261,7 @@ def test_the_guard_lets_pass_what_the_margin_does():
 def test_the_guard_wants_every_row_of_the_base():
     base = a_file(torch_rnn=row(1.0), torch_cell=row(1.0))
     assert statuses(base, a_file(torch_rnn=row(1.0))) == [3]
-    assert statuses(base, a_file(torch_rnn=row(1.0), torch_cell=row(1.0, threads=2))) == [3]
+    assert statuses(base, a_file(torch_rnn=row(1.0), torch_cell=row(1.0, steps=99))) == [3]
     assert statuses(a_file(torch_rnn=row(1.0)), base) == []  # more than the base is no harm
     assert statuses(a_file(), base) == [3]
     alone = Timed({0: 0.0}, 999, CONDITIONS)
@@ -310,7 +310,6 @@ def changed(golden, tmp_path, edit):
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        (lambda d: d["environment"].update(threads=2), "threads: 1 -> 2"),
         (lambda d: [c.update(weights_digest="x") for c in d["cases"]], "weights: "),
         (lambda d: [c["parity"].update(tolerance=0.5) for c in d["cases"]], "parity tolerance: "),
         (lambda d: d["environment"]["precision"].update({"mkldnn.rnn": "tf32"}),
@@ -330,7 +329,7 @@ def test_every_choice_of_a_run_is_a_setting_or_says_how_often_it_is_timed(golden
     told = observed.load(golden).settings
     often = {
         "implementations", "devices", "batch_sizes", "processes", "rounds", "sampling_seconds",
-        "time_budget", "time_limit", "baseline", "threads",
+        "time_budget", "time_limit", "baseline", "threads", "more_hidden_sizes",
     }  # fmt: skip
     expected = set(RunConfig.model_fields) - often - {"model", "evaluation"}
     assert expected <= set(told)
@@ -439,7 +438,7 @@ def test_the_tables_hold_words_and_numbers_whole(width):
         accuracy=accurate([0.1, 0.2, 0.4]).accuracy,
     )
     new = replace(
-        a_file(torch_rnn=row(1e-6, wobble=0.2), manual_cell=row(1e-6, threads=4)),
+        a_file(torch_rnn=row(1e-6, wobble=0.2), manual_cell=row(1e-6, steps=99)),
         accuracy=accurate([0.3, 0.2, 0.4]).accuracy,
     )
     found = comparison_tables(compare(base, [new]))
@@ -452,7 +451,7 @@ def test_the_tables_hold_words_and_numbers_whole(width):
     text = rendered(found[1], width)
     assert "cannot tell < " in text
     assert "not comparable (1)" in text
-    assert "(1) threads: 1 -> 4." in found[1].notes
+    assert "(1) steps: 999 -> 99." in found[1].notes
     assert "only in base" in text
 
 

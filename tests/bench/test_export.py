@@ -44,7 +44,7 @@ CALLS = {0: 7, 2: 5}
 HOSTILE = "=cmd|'/C calc'!A0 \x1b[31m\n/home/somebody"
 
 
-def timed_row(workload, batch_size, factor=1.0, seconds=SECONDS):
+def timed_row(workload, batch_size, factor=1.0, seconds=SECONDS, threads=1):
     samples = [
         Sample(process=process, round=number, seconds=value * factor)
         for process, values in seconds.items()
@@ -54,7 +54,7 @@ def timed_row(workload, batch_size, factor=1.0, seconds=SECONDS):
         samples[6] = samples[6].model_copy(update={"flags": ("outlier", "throttled")})
     several = len(seconds) > 1
     return Throughput(
-        workload=workload, batch_size=batch_size, steps=99,
+        workload=workload, batch_size=batch_size, threads=threads, steps=99,
         first_call_seconds=0.5,
         warm_ups=tuple(
             WarmUp(process=process, first_call_seconds=0.5 + process, seconds=1.0, windows=3,
@@ -211,7 +211,7 @@ class TestPytestBenchmark:
             "implementation": "torch_rnn", "device": "cpu", "dtype": "float32",
             "model": asdict(MODEL), "task": "cosine", "status": "ok", "workload": "generate",
             "batch_size": 1, "steps": 99, "steps_per_second": 9000.0, "output_error": 2e-7,
-            "threads": 2, "tolerance": 1e-5, "weights_digest": "ab12",
+            "threads": 1, "tolerance": 1e-5, "weights_digest": "ab12",
         }  # fmt: skip
         assert first["stats"]["iterations"] == min(CALLS.values())
         assert late["extra_info"]["status"] == "failed"
@@ -347,9 +347,9 @@ class TestCsv:
     def test_a_field_that_is_not_known_is_empty(self, lone):
         assert to_csv(lone) == (
             "implementation,device,dtype,task,hidden_size,num_layers,nonlinearity,workload,"
-            "batch_size,steps,process,round,seconds,flags,status,steps_per_second,"
+            "batch_size,threads,steps,process,round,seconds,flags,status,steps_per_second,"
             "steps_per_second_low,steps_per_second_high,output_error,peak_memory_bytes\n"
-            "torch_rnn,cpu,float32,cosine,16,2,relu,generate,1,99,0,0,0.01,,ok,9000.0,,,2e-07,12345\n"
+            "torch_rnn,cpu,float32,cosine,16,2,relu,generate,1,1,99,0,0,0.01,,ok,9000.0,,,2e-07,12345\n"
         )
 
 

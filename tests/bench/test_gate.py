@@ -106,7 +106,7 @@ def entries(liar):
 
 def is_whole(case, config):
     """Whether it is ok and has all rows, and these all samples."""
-    rows = [(name, size) for name, sizes in config.batch_sizes.items() for size in sizes]
+    rows = [(name, size, 1) for name, sizes in config.batch_sizes.items() for size in sizes]
     rounds = list(range(config.rounds))
     return (
         case.status == "ok"
@@ -166,4 +166,5 @@ def test_the_floor_alone_would_catch_it(liar, without_gate, monkeypatch):
 def unchanging(self, _):
     """Data that a look-up knows."""
     self._factors = self._tensor(np.ones((self._sets, 1, 1, 1, 1)))
+    self._data = self._pool.memory(self._owner, self._sets, self._base)
     torch.mul(self._base, self._factors, out=self._data)

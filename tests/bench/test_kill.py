@@ -79,13 +79,16 @@ def test_killed_at_random_moments(tmp_path):
 def check_complete(path):
     """The same set of cases, rows, processes and rounds as a run that nobody disturbed."""
     result = load(path)
-    assert [case.key for case in result.cases] == [("manual_cell", "cpu"), ("torch_cell", "cpu")]
+    assert [case.key for case in result.cases] == [
+        ("manual_cell", "cpu", 4),
+        ("torch_cell", "cpu", 4),
+    ]
     assert {case.status for case in result.cases} == {"ok"}
     complete = [process.index for process in result.processes if process.complete]
     assert len(complete) == 2
     for case in result.cases:
         assert case.accuracy
-        assert [row.key for row in case.throughput] == [("generate", 1), ("train_step", 1)]
+        assert [row.key for row in case.throughput] == [("generate", 1, 1), ("train_step", 1, 1)]
         for row in case.throughput:
             found = {(sample.process, sample.round) for sample in row.samples}
             assert {(process, turn) for process in complete for turn in range(2)} <= found

@@ -30,6 +30,7 @@ RATES = st.floats(1e6, 1e15)
 CEILINGS = st.builds(
     Ceilings,
     device=st.just("cpu"),
+    threads=st.just(2),
     flops_per_second=RATES,
     bytes_per_second=RATES,
     cached_bytes_per_second=RATES,
@@ -105,6 +106,7 @@ def test_a_limit_by_hand():
     forced = [True, True, False]
     ceilings = Ceilings(
         device="cpu",
+        threads=2,
         flops_per_second=1.0,
         bytes_per_second=1.0,
         cached_bytes_per_second=1.0,
@@ -162,6 +164,7 @@ def test_more_work_never_takes_less(config, workload, batch, forced, dtype, ceil
 def test_a_faster_machine_never_has_a_higher_floor(config, workload, forced, ceilings, by):
     faster = Ceilings(
         device="cpu",
+        threads=2,
         flops_per_second=by * ceilings.flops_per_second,
         bytes_per_second=by * ceilings.bytes_per_second,
         cached_bytes_per_second=by * ceilings.cached_bytes_per_second,
@@ -177,6 +180,7 @@ def test_what_fits_a_cache_may_go_at_the_caches_pace():
     config, forced = GeneratorConfig(hidden_size=2), [True] * 1000
     ceilings = Ceilings(
         device="cpu",
+        threads=2,
         flops_per_second=1e30,
         bytes_per_second=1.0,
         cached_bytes_per_second=10.0,
@@ -202,6 +206,7 @@ def test_the_best_of_two_is_the_best_in_everything(one, two):
         assert getattr(found, field) == max(getattr(one, field), getattr(two, field))
     steps = {one.step_seconds, two.step_seconds} - {None}
     assert found.step_seconds == (min(steps) if steps else None)
+    assert found.threads == 2
     assert limits.best(two, one) == found
     assert limits.best(found, one) == found
 

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -52,13 +53,28 @@ def install(folder, name, version, points):
 
 
 @pytest.fixture
-def site(tmp_path, monkeypatch):
-    """A folder on the path, with the module my_cells; gives a function that installs there."""
+def plugged(monkeypatch):
+    """Have plugins looked for, here and in processes that are started."""
+    monkeypatch.delenv(plugins.SWITCH)
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch, plugged):
+    """A folder on the path, with the module my_cells; gives a function that installs there.
+
+    In this process no other folder is looked into: what is installed here is not to be tested.
+    """
     folder = tmp_path / "site"
     folder.mkdir()
     (folder / "my_cells.py").write_text(CELLS)
     monkeypatch.syspath_prepend(str(folder))
     importlib.invalidate_caches()
+
+    def entry_points(**chosen):
+        here = [each.entry_points for each in metadata.distributions(path=[str(folder)])]
+        return metadata.EntryPoints(point for points in here for point in points).select(**chosen)
+
+    monkeypatch.setattr(plugins.metadata, "entry_points", entry_points)
     yield lambda name, version, *points: install(folder, name, version, points)
     sys.modules.pop("my_cells", None)
 
@@ -79,7 +95,7 @@ def bench(capsys, monkeypatch, tmp_path):
     return command
 
 
-def test_a_plugin_is_listed_checked_run_and_run_on(site, tmp_path):
+def test_a_plugin_is_listed_run_and_run_on(site, tmp_path):
     """As a user does it: other processes, the package on their path."""
     site("my-kernels", "0.3", ("fast", "my_cells:Fast"), ("broken", "my_cells:Slow"))
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), str(ROOT)])}
@@ -92,9 +108,6 @@ def test_a_plugin_is_listed_checked_run_and_run_on(site, tmp_path):
 
     listed = command("list")
     assert re.search(r"^ *fast +yes .* plugin: my-kernels 0\.3 *$", listed.stdout, re.MULTILINE)
-    checked = command("check", "--impl", "fast", "--hidden-size", "4")
-    assert checked.returncode == 0, checked.stderr
-    assert "Findings: fast on cpu" in checked.stdout
     done = command("run", "--impl", "fast,manual_cell", *TINY, "--output", "r.json")
     assert done.returncode == 0, done.stderr
     cases = json.loads((tmp_path / "r.json").read_text())["cases"]
@@ -113,19 +126,22 @@ def test_a_plugin_is_listed_checked_run_and_run_on(site, tmp_path):
     assert "install the package that brings it, or begin a new run" in gone.stderr
 
 
-def test_a_class_of_the_current_folder(tmp_path):
+def test_a_class_of_the_current_folder_and_a_plugin(site, tmp_path):
     """Mixed with names, and also where the program is not started by `python -m`."""
+    site("my-kernels", "0.3", ("fast", "my_cells:Fast"))
     (tmp_path / "mine.py").write_text(CELLS)
     program = "from bench.cli import main; import sys; sys.path.remove(''); main(sys.argv[1:])"
     done = subprocess.run(
-        [sys.executable, "-c", program, "check", "--impl", "mine:Fast, torch_rnn,mine:Outer.Inner",
-         "--hidden-size", "4", "--json"],
+        [sys.executable, "-c", program, "check", "--impl",
+         "mine:Fast, torch_rnn,mine:Outer.Inner,fast", "--hidden-size", "4", "--json"],
         capture_output=True, text=True, cwd=tmp_path, check=False,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), str(ROOT)])},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    names = [row["implementation"] for row in json.loads(done.stdout)]
-    assert names == ["mine:Fast", "torch_rnn", "mine:Outer.Inner"]
+    rows = json.loads(done.stdout)
+    names = [row["implementation"] for row in rows]
+    assert names == ["mine:Fast", "torch_rnn", "mine:Outer.Inner", "fast"]
+    assert {each["verdict"] for row in rows for each in row["findings"]} == {"ok"}
 
 
 def test_a_plugin_joins_all_and_nothing_of_it_is_imported(site, bench):
@@ -194,7 +210,17 @@ def test_two_plugins_of_one_name_name_each_other(site):
     ]
 
 
-def test_malformed_entry_points_of_some_package_break_nothing(monkeypatch, bench):
+def test_the_switch_keeps_plugins_out(site, monkeypatch):
+    site("my-kernels", "0.3", ("fast", "my_cells:Fast"), ("broken", "no_such:Fast"))
+    found = plugins.discover()
+    assert (len(found.entries), len(found.broken)) == (1, 1)
+    monkeypatch.setenv(plugins.SWITCH, "")
+    assert plugins.discover() == found
+    monkeypatch.setenv(plugins.SWITCH, "1")
+    assert plugins.discover() == plugins.Plugins()
+
+
+def test_malformed_entry_points_of_some_package_break_nothing(monkeypatch, bench, plugged):
     def malformed(**_):
         raise TypeError("no equals sign")
 

@@ -32,7 +32,7 @@ def test_files_from_before_a_process_could_take_more_rounds_are_read(golden, tmp
     assert load(path).config.sampling_seconds == 0.0  # their rounds were what was asked for
 
 
-def test_the_field_names_of_schema_2(golden):
+def test_the_field_names_of_schema_3(golden):
     """Whoever reads result files without our code relies on these names."""
     data = json.loads(golden.read_text())
     assert list(data) == [
@@ -52,14 +52,14 @@ def test_the_field_names_of_schema_2(golden):
     } <= set(case["accuracy"])  # fmt: skip
     row = case["throughput"][0]
     assert list(row) == [
-        "workload", "batch_size", "steps", "first_call_seconds", "warm_ups", "samples",
+        "workload", "batch_size", "threads", "steps", "first_call_seconds", "warm_ups", "samples",
         "steps_per_second", "noise", "output_error", "limit", "peak_memory_bytes",
         "joules_per_call",
     ]  # fmt: skip
     assert list(row["samples"][0]) == ["process", "round", "seconds", "flags"]
     assert list(row["steps_per_second"]) == ["estimate", "low", "high"]
     assert list(row["limit"]) == ["seconds", "bound"]
-    assert list(data["controls"][0]) == ["implementation", "device", "throughput"]
+    assert list(data["controls"][0]) == ["implementation", "device", "hidden_size", "throughput"]
     assert list(data["canaries"][0]) == ["device", "samples"]
     assert list(data["processes"][0]) == [
         "index", "created_at", "rounds", "complete", "seconds", "busy_seconds",
@@ -89,13 +89,54 @@ def test_the_golden_file_has_everything_that_a_run_writes(golden):
             assert row.steps_per_second.low is not None
 
 
+# Schema 2: one count of threads for the whole run.
+
+
+def test_a_file_of_schema_2_still_loads(golden_2, golden, tmp_path):
+    old, result = json.loads(golden_2.read_text()), load(golden_2)
+    assert (old["schema_version"], old["config"]["threads"]) == (2, 1)
+    assert (result.schema_version, result.config.threads) == (3, (1,))
+    rows = [row for holder in (*result.cases, *result.controls) for row in holder.throughput]
+    assert len(rows) == 12
+    assert {row.threads for row in rows} == {found.threads for found in result.ceilings} == {1}
+    new = json.loads(dumps(result.model_dump(mode="json")))
+    for data in (new, old):  # all else is as it was
+        data.pop("schema_version")
+        data["config"].pop("threads")
+    for holder in (*new["cases"], *new["controls"]):
+        for row in holder["throughput"]:
+            row.pop("threads")
+    for found in new["ceilings"]:
+        found.pop("threads")
+    assert [new["config"].pop(name) for name in ("more_hidden_sizes", "steps")] == [[], None]
+    assert [control.pop("hidden_size") for control in new["controls"]] == [4]
+    assert new == old
+
+
+def test_the_threads_of_schema_2_are_those_of_every_row(golden_2, tmp_path):
+    def two(data):
+        data["config"]["threads"] = 2
+
+    result = load(changed(tmp_path / "two.json", golden_2, two))
+    assert result.config.threads == (2,)
+    rows = [row for holder in (*result.cases, *result.controls) for row in holder.throughput]
+    assert {row.threads for row in rows} == {found.threads for found in result.ceilings} == {2}
+
+
+@pytest.mark.parametrize("value", ["x", None, [1], 0, 10**400])
+def test_damaged_threads_of_schema_2_are_named(value, golden_2, tmp_path):
+    path = changed(tmp_path / "bad.json", golden_2, lambda d: d["config"].update(threads=value))
+    with pytest.raises(BenchError, match=r"field config\.threads\.0"):
+        load(path)
+
+
 # Schema 1: one process, a range in place of an interval.
 
 
 def test_a_file_of_schema_1_still_loads(golden_1, tmp_path):
     old, result = json.loads(golden_1.read_text()), load(golden_1)
     assert old["schema_version"] == 1
-    assert (result.schema_version, result.config.processes) == (2, 1)
+    assert (result.schema_version, result.config.processes) == (3, 1)
     assert result.processes == result.controls == result.canaries == result.ceilings == ()
     assert [case.implementation for case in result.cases] == old["config"]["implementations"]
     for case, old_case in zip(result.cases, old["cases"], strict=True):
@@ -224,10 +265,17 @@ EDITS = {
     "no windows": (f"{ROW}.warm_ups.0.windows", 0, "greater than or equal to 1"),
     "noise without end": (f"{ROW}.noise", float("inf"), "finite"),
     "an error that is no number": (f"{ROW}.output_error", float("nan"), "finite"),
+    "no threads at all": ("config.threads", [], "at least 1 item"),
+    "a row on no thread": (f"{ROW}.threads", 0, "greater than or equal to 1"),
+    "a row on nobody knows how many": (f"{ROW}.threads", REMOVED, "Field required"),
+    "ceilings of text": ("ceilings.0.threads", "1", "valid integer"),
     "less than no energy": (f"{ROW}.joules_per_call", -1e-9, "greater than or equal to 0"),
     "an unknown bound": (f"{ROW}.limit.bound", "luck", "'arithmetic', 'memory' or 'latency'"),
     "a limit without end": (f"{ROW}.limit.seconds", float("inf"), "finite"),
     "a limit that is left out": (f"{ROW}.limit", REMOVED, "Field required"),
+    "a control of no size": ("controls.0.hidden_size", 0, "greater than or equal to 1"),
+    "sizes as text": ("config.more_hidden_sizes", "16", "valid array"),
+    "one step": ("config.steps", 1, "greater than or equal to 2"),
     "a control without a device": ("controls.0.device", REMOVED, "Field required"),
     "a control like a path": ("controls.0.implementation", "../../x", "should match"),
     "a canary that never sang": ("canaries.0.samples", [], "at least 1 item"),
@@ -242,7 +290,7 @@ EDITS = {
     "a run of no processes": ("config.processes", 0, "greater than or equal to 1"),
     "a cache of no size": ("environment.caches.L2", 0, "greater than or equal to 1"),
     "a gpu of schema 1": ("environment.gpu", ["NVIDIA T4"], "object"),
-    "older schema": ("schema_version", 0, "Input should be 2"),
+    "older schema": ("schema_version", 0, "Input should be 3"),
     "odd schema": ("schema_version", "1", "must be a whole number, got '1'"),
     "true for a version": ("schema_version", True, "must be a whole number, got True"),
 }
@@ -299,10 +347,10 @@ MISFITS = {
         r"config\.evaluation: .*warm_up must leave steps to predict",
     ),
     "newer schema": (
-        lambda d: d.update(schema_version=3),
-        "schema version 3, newer than the 2 that this rnn-bench reads; upgrade",
+        lambda d: d.update(schema_version=4),
+        "schema version 4, newer than the 3 that this rnn-bench reads; upgrade",
     ),
-    "a huge version": (lambda d: d.update(schema_version=10**400), "newer than the 2"),
+    "a huge version": (lambda d: d.update(schema_version=10**400), "newer than the 3"),
     "no schema": (lambda d: d.pop("schema_version"), "not a result file: it has no schema_version"),
 }
 

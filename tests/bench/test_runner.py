@@ -146,7 +146,10 @@ def test_a_whole_run_is_on_disk(whole):
     result, path, watcher = whole
     assert records.load(path) == result
     assert list(path.parent.iterdir()) == [path]
-    assert [case.key for case in result.cases] == [("torch_rnn", "cpu"), ("manual_cell", "cpu")]
+    assert [case.key for case in result.cases] == [
+        ("torch_rnn", "cpu", 6),
+        ("manual_cell", "cpu", 6),
+    ]
     assert result.cases[0].weights_digest == result.cases[1].weights_digest
     assert result.baselines.zero.mse_mean > result.baselines.recurrence.mse_mean
     assert not watcher.notes
@@ -224,7 +227,12 @@ def test_the_settings_reach_the_work(tmp_path):
     threads = []
     watcher = Watcher("training", lambda: threads.append(torch.get_num_threads()))
     config = changed(
-        threads=2, dtype="float64", seed=3, processes=1, rounds=1, implementations=("manual_cell",)
+        threads=(2,),
+        dtype="float64",
+        seed=3,
+        processes=1,
+        rounds=1,
+        implementations=("manual_cell",),
     )
     result = execute(config, tmp_path / "r.json", watcher)
     assert set(threads) == {2}

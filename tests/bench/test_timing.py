@@ -29,8 +29,8 @@ PREPARED = Prepared(
 )  # fmt: skip
 BLOCK = Block(seconds=0.25, calls=4, throttled=False, joules_per_call=None)
 CEILINGS = Ceilings(
-    device="cpu", flops_per_second=1e12, bytes_per_second=1e12, cached_bytes_per_second=1e12,
-    step_seconds=None,
+    device="cpu", threads=1, flops_per_second=1e12, bytes_per_second=1e12,
+    cached_bytes_per_second=1e12, step_seconds=None,
 )  # fmt: skip
 ANSWERS = {
     "prepare": PREPARED, "sample": BLOCK, "recheck": 1e-7, "ceilings": (CEILINGS, 2.0),
@@ -125,7 +125,7 @@ def turns_of(arms, name, device="cpu"):
     """Batch size -> process and round of each sample."""
     return {
         row.batch_size: [(s.process, s.round) for s in row.samples]
-        for row in arms.throughput(name, device)
+        for row in arms.throughput(name, device, 128)
     }
 
 
@@ -208,7 +208,7 @@ def test_memory_is_measured_once_a_run_and_for_cases_alone():
     asked = [(n, arm.kind) for n, question, arm, *_ in machine.asked
              if question == "peak_memory_bytes"]  # fmt: skip
     assert asked == [(0, "case")] * 4
-    assert arms.throughput("torch_rnn", "cpu")[0].peak_memory_bytes == 4096
+    assert arms.throughput("torch_rnn", "cpu", 128)[0].peak_memory_bytes == 4096
 
 
 def test_the_busy_seconds_are_those_of_warm_ups_ceilings_and_blocks():
@@ -591,7 +591,7 @@ def test_ceilings_can_be_left_out():
     arms = Arms(CONFIG, [case("torch_rnn", "cpu")])
     Timing(CONFIG, arms, machine.start, machine, tolerance=1e-5, with_ceilings=False).execute()
     assert "ceilings" not in {question for _, question, *_ in machine.asked}
-    assert arms.throughput("torch_rnn", "cpu")[0].limit is None
+    assert arms.throughput("torch_rnn", "cpu", 128)[0].limit is None
 
 
 def test_an_interruption_closes_the_worker_and_goes_through():
@@ -744,8 +744,8 @@ def test_timed_work_that_was_wrong_ends_the_case(error):
 def test_timed_work_within_the_tolerance_is_right_and_its_error_kept():
     machine, arms, *_ = timed(recheck_of("manual_cell", 1e-5))
     assert not machine.told("wrong")
-    assert {row.output_error for row in arms.throughput("manual_cell", "cpu")} == {1e-5}
-    assert {row.output_error for row in arms.throughput("torch_rnn", "cpu")} == {1e-7}
+    assert {row.output_error for row in arms.throughput("manual_cell", "cpu", 128)} == {1e-5}
+    assert {row.output_error for row in arms.throughput("torch_rnn", "cpu", 128)} == {1e-7}
 
 
 def test_every_process_is_rechecked_and_the_largest_error_counts():
@@ -753,7 +753,7 @@ def test_every_process_is_rechecked_and_the_largest_error_counts():
         return {0: 1e-9, 1: 9e-6, 2: 1e-8}[process] if question == "recheck" else None
 
     _, arms, *_ = timed(rule)
-    assert {row.output_error for row in arms.throughput("torch_rnn", "cpu")} == {9e-6}
+    assert {row.output_error for row in arms.throughput("torch_rnn", "cpu", 128)} == {9e-6}
 
 
 def test_inputs_that_were_changed_while_the_clock_ran_cost_all_times():
@@ -770,7 +770,7 @@ def test_what_cannot_be_checked_is_not_wrong(monkeypatch):
     monkeypatch.setitem(ANSWERS, "recheck", None)
     machine, arms, timing, _ = timed()
     assert not machine.told("wrong")
-    assert {row.output_error for row in arms.throughput("torch_rnn", "cpu")} == {None}
+    assert {row.output_error for row in arms.throughput("torch_rnn", "cpu", 128)} == {None}
     assert records_of(timing) == [(n, 2, True) for n in range(3)]
 
 

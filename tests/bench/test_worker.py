@@ -25,9 +25,9 @@ CASE = Case(
     implementation="manual_cell", device="cpu", dtype="float32", model=CONFIG.model,
     task="cosine", status="pending",
 )  # fmt: skip
-ARM = Arm("case", "manual_cell", "cpu", "generate", 3)
-CONTROL = Arm("control", "manual_cell", "cpu", "generate", 3)
-CANARY = Arm("canary", "canary", "cpu", "canary", 1)
+ARM = Arm("case", "manual_cell", "cpu", 6, "generate", 3, 1)
+CONTROL = Arm("control", "manual_cell", "cpu", 6, "generate", 3, 1)
+CANARY = Arm("canary", "canary", "cpu", 0, "canary", 1, 1)
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +68,7 @@ def block_of(session, arm, calls):
 def test_threads_and_precision_are_pinned_as_long_as_it_lives():
     torch.set_num_threads(1)
     before = torch.backends.cudnn.rnn.fp32_precision
-    session = opened(CONFIG.model_copy(update={"threads": 2}))
+    session = opened(CONFIG.model_copy(update={"threads": (2,)}))
     try:
         assert torch.get_num_threads() == 2
         assert torch.backends.cudnn.rnn.fp32_precision == "ieee"
@@ -326,7 +326,7 @@ def weights_of(session, arm):
 
 
 def test_the_rows_of_a_case_share_a_model_and_the_control_has_its_own(session):
-    rows = [ARM, Arm("case", "manual_cell", "cpu", "train_step", 2), CONTROL]
+    rows = [ARM, Arm("case", "manual_cell", "cpu", 6, "train_step", 2, 1), CONTROL]
     for arm in rows:
         session.prepare(arm, 0)
     one, two, control = (session._rows[arm].workload.model for arm in rows)
@@ -340,7 +340,7 @@ def test_every_process_times_weights_of_its_own_the_same_for_all():
     found = {}
     for process in (0, 1):
         for name in CONFIG.implementations:
-            session, arm = opened(), Arm("case", name, "cpu", "generate", 1)
+            session, arm = opened(), Arm("case", name, "cpu", 6, "generate", 1, 1)
             try:
                 session.prepare(arm, process)
                 found[process, name] = weights_of(session, arm)["weight_hh_l0"]
@@ -362,7 +362,7 @@ def test_the_timed_seed_is_no_other_of_a_run():
 
 
 def test_the_ceilings_come_with_the_seconds_they_took(session):
-    found, seconds = session.ceilings("cpu")
+    found, seconds = session.ceilings("cpu", 1)
     assert found.device == "cpu"
     assert 0 < seconds < 60
 
@@ -407,7 +407,7 @@ def inline():
 
 def test_inline_answers_as_a_session_does(inline):
     assert [case.key for case in inline.ask("plan")] == [
-        ("torch_rnn", "cpu"), ("manual_cell", "cpu"),
+        ("torch_rnn", "cpu", 6), ("manual_cell", "cpu", 6),
     ]  # fmt: skip
     assert inline.ask("prepare", ARM, 0).steps == 129
     inline.ask("sample", ARM)
@@ -450,7 +450,7 @@ def test_an_interruption_is_no_case_error(inline):
 
 def test_closing_inline_gives_the_threads_back():
     torch.set_num_threads(1)
-    inline = Inline(CONFIG.model_copy(update={"threads": 2}), {})
+    inline = Inline(CONFIG.model_copy(update={"threads": (2,)}), {})
     assert torch.get_num_threads() == 2
     inline.close()
     assert torch.get_num_threads() == 1

@@ -1,7 +1,7 @@
 """What the compiled kernel promises beside parity: tanh, bits, threads, memory, long sequences."""
 
 import os
-import threading
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,6 +11,11 @@ import impls
 from impls import GeneratorConfig
 from impls.fused_cpu import _Rollout
 from impls.kernels.tanh import tanh
+from tests.impls.answers import (
+    assert_two_callers_get_what_each_gets_alone,
+    drawn,
+    gradients,
+)
 
 SMALL = GeneratorConfig(input_size=2, hidden_size=5, num_layers=2)
 
@@ -19,12 +24,7 @@ def make(config=SMALL, dtype=torch.float32, seed=0):
     return impls.create("fused_cpu", config, dtype=dtype, seed=seed)
 
 
-def data(steps=30, batch=7, size=2, dtype=torch.float32, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    inputs = torch.randn(steps, batch, size, generator=generator, dtype=dtype)
-    forced = torch.rand(steps, generator=generator) < 0.5
-    forced[0] = True
-    return inputs, forced
+data = partial(drawn, steps=30, batch=7)
 
 
 # tanh.
@@ -74,12 +74,6 @@ def test_the_same_call_twice_is_the_same_bit_for_bit(threads):
     inputs, forced = data(steps=99, batch=33, size=1)
     first, second = (gradients(model, inputs, forced) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
-
-
-def gradients(model, inputs, forced):
-    predictions, h_n = model(inputs, forced)
-    found = torch.autograd.grad((predictions**2).sum() + h_n.sum(), [*model.weights().values()])
-    return predictions, h_n, *found
 
 
 @pytest.mark.parametrize("hidden", [1, 15, 16, 17, 64, 65, 100, 128, 130])
@@ -166,22 +160,7 @@ def test_two_callers_at_once_get_what_each_gets_alone():
     torch.set_num_threads(2)
     models = [make(GeneratorConfig(hidden_size=64), seed=seed) for seed in range(2)]
     sets = [data(steps=99, batch=32, size=1, seed=seed) for seed in range(2)]
-    alone = [gradients(model, *given) for model, given in zip(models, sets, strict=True)]
-    found = [[], []]
-
-    def call(which):
-        torch.set_num_threads(2)
-        found[which] = [gradients(models[which], *sets[which]) for _ in range(20)]
-
-    callers = [threading.Thread(target=call, args=(which,)) for which in range(2)]
-    for caller in callers:
-        caller.start()
-    for caller in callers:
-        caller.join()
-    for which in range(2):
-        assert len(found[which]) == 20
-        for outcome in found[which]:
-            assert all(map(torch.equal, outcome, alone[which]))
+    assert_two_callers_get_what_each_gets_alone(models, sets, 2, 20)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,11 @@ jax = pytest.importorskip("jax")
 
 import impls  # noqa: E402 - nothing below works without jax
 from impls import GeneratorConfig, jax_scan  # noqa: E402
+from tests.impls.answers import (  # noqa: E402
+    assert_two_callers_get_what_each_gets_alone,
+    drawn,
+    gradients,
+)
 
 CONFIG = GeneratorConfig(input_size=2, hidden_size=6)
 
@@ -21,18 +26,7 @@ def make(config=CONFIG, dtype=torch.float32, seed=0):
     return impls.create("jax_scan", config, dtype=dtype, seed=seed)
 
 
-def data(steps=12, batch=3, size=2, dtype=torch.float32, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    inputs = torch.randn(steps, batch, size, generator=generator, dtype=dtype)
-    forced = torch.rand(steps, generator=generator) < 0.5
-    forced[0] = True
-    return inputs, forced
-
-
-def gradients(model, inputs, forced):
-    predictions, h_n = model(inputs, forced)
-    found = torch.autograd.grad((predictions**2).sum() + h_n.sum(), [*model.weights().values()])
-    return predictions, h_n, *found
+data = partial(drawn, steps=12, batch=3)
 
 
 def compiled():
@@ -148,22 +142,7 @@ def test_two_callers_at_once_get_what_each_gets_alone():
     models = [make(GeneratorConfig(input_size=2, hidden_size=40), seed=seed) for seed in range(2)]
     models[1].double()
     sets = [data(batch=9), data(batch=9, dtype=torch.float64)]
-    alone = [gradients(model, *given) for model, given in zip(models, sets, strict=True)]
-    found = [[], []]
-
-    def call(which):
-        torch.set_num_threads(1)
-        found[which] = [gradients(models[which], *sets[which]) for _ in range(30)]
-
-    callers = [threading.Thread(target=call, args=(which,)) for which in range(2)]
-    for caller in callers:
-        caller.start()
-    for caller in callers:
-        caller.join()
-    for which in range(2):
-        assert len(found[which]) == 30
-        for outcome in found[which]:
-            assert all(map(torch.equal, outcome, alone[which]))
+    assert_two_callers_get_what_each_gets_alone(models, sets, 1, 30)
 
 
 # Memory.

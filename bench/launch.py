@@ -1,0 +1,116 @@
+"""Around a run: which file, which earlier attempt, and what an interrupted one is told."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich.text import Text
+
+from bench import records
+from bench.config import RunConfig, check_writable, fields_of
+from bench.console import stderr
+from bench.errors import BenchError
+from bench.progress import progress
+from bench.schema import Result
+
+if TYPE_CHECKING:
+    from bench.runner import Run
+
+
+def given(context: typer.Context) -> set[str]:
+    """The options that were given, rather than left at their defaults."""
+    return {
+        name
+        for name in context.params
+        if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
+    }
+
+
+def earlier_run(file: Path, config: RunConfig, output: Path | None, options: set[str]) -> Result:
+    """The run to go on with; options that are given again must say what its file says.
+
+    Raises:
+        BenchError: they do not, or the file cannot be read or written.
+    """
+    if output not in (None, file):
+        raise BenchError(f"--resume goes on in {file}; leave --output out")
+    earlier = records.load(file)
+    for field in fields_of(options):
+        asked, found = getattr(config, field), getattr(earlier.config, field)
+        if asked != found:
+            raise BenchError(
+                f"--resume {file}: it was begun with {field} {found}, not {asked}; leave the "
+                "option out, or begin a new run"
+            )
+    check_writable(file)
+    return earlier
+
+
+def execute(
+    config: RunConfig, path: Path, earlier: Result | None, named: frozenset[str] = frozenset()
+) -> Result:
+    """Run, showing how far it is; whoever interrupts it is told how to go on.
+
+    Args:
+        config: what to do.
+        path: the result file.
+        earlier: the attempt to go on from.
+        named: implementations that were asked for by name.
+
+    Raises:
+        BenchError: the file cannot be written.
+    """
+    from bench import runner
+
+    current: list[Run] = []
+    console = stderr()
+    try:
+        with progress(console) as bars:
+            return runner.run(
+                config, path, bars, on_start=current.append, earlier=earlier, named=named
+            )
+    except KeyboardInterrupt:
+        cases = [case for case in current[0].result.cases if case.differentiable] if current else []
+        done = sum(case.accuracy is not None for case in cases)
+        console.print(
+            Text(
+                f"interrupted: {done} of {len(cases)} cases trained; all so far is in {path}; "
+                f"--resume {path} goes on"
+            ),
+            soft_wrap=True,
+        )
+        raise
+    except OSError as error:
+        raise BenchError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def output_path(output: Path | None, name: str, *, overwrite: bool) -> Path:
+    """The file to write: ``output``, or a new one in results/ whose name begins with ``name``.
+
+    Raises:
+        BenchError: it cannot be written, or is there and not to be lost.
+    """
+    if output is None:
+        from bench.clock import now
+
+        stamp = "".join(character for character in now()[:19] if character.isdigit())
+        output = Path("results") / f"{name}-{stamp}.json"
+        try:
+            output.parent.mkdir(exist_ok=True)
+        except OSError as error:
+            raise BenchError(f"cannot make the folder results ({error.strerror})") from None
+    # A link is followed: it is its target that is to be written, or must not be lost.
+    output = output.resolve() if output.is_symlink() else output
+    check_writable(output)
+    keep_what_is_there(output, overwrite=overwrite)
+    return output
+
+
+def keep_what_is_there(output: Path, *, overwrite: bool) -> None:
+    """Lose no file that nobody said may be lost.
+
+    Raises:
+        BenchError: it is there.
+    """
+    if output.exists() and not overwrite:
+        raise BenchError(f"--output {output} exists; choose another name, or add --overwrite")

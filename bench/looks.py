@@ -1,0 +1,13 @@
+"""How lines and bars look in all figures.
+
+Colours are Okabe and Ito's, which colour-blind readers tell apart.
+"""
+
+WIDTH_INCHES = 3.5  # one column of a paper
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+STYLES = ("-", "--", "-.", ":")
+
+
+def look(number: int) -> tuple[str, str]:
+    """Colour and dash both, so that lines that lie on each other still show as several."""
+    return COLOURS[number % len(COLOURS)], STYLES[number % len(STYLES)]

@@ -1,0 +1,1 @@
+"""Pages, and the code whose numbers they show; nothing of it is installed."""
