@@ -14,14 +14,14 @@ all steps, outside of the chunks.
 
 What was tried, and what won:
 
-- The way back as autograd and the compiler derive it lost to the loop written out: it took half as
-  long again to compile and was slower, needed a program of its own for calls without gradients,
-  allowed no second backward pass through one graph, and wrote over h_n (torch 2.13).
+- The way back as autograd and the compiler derive it lost to the loop written out: it took longer
+  to compile and to run, needed a program of its own for calls without gradients, and either wrote
+  over h_n or allowed no second backward pass through one graph (torch 2.13).
 - A batch of one wants its products as sums, which the compiler writes as loops into the kernel of
-  all else; larger batches want the library's product for W, and sums for U and V of few features.
-- Twice as many steps to a chunk save a batch of one up to a third of its time and take twice as
-  long to compile; half as many lose as much again. Larger batches lose to the plain loop with
-  fewer steps than here.
+  all else; larger batches want the library's product for W.
+- With twice as many steps to a chunk a batch of one runs a long sequence in two thirds of the time,
+  but its programs take about twice as long to compile. With half as many, larger batches lose to
+  the plain loop where there are no gradients.
 - torch's `scan`, one compiled body for all steps, runs its loop in Python and was slower than the
   plain loop for a batch of one.
 
@@ -29,8 +29,9 @@ Where it loses: batches above one spend their time in the library's product, so 
 win. Then the time to compile each of four programs, forward and back for a batch of one and a
 larger one; others for each model size, dtype and number of threads. The compiler keeps what it made
 on disk (``TORCHINDUCTOR_CACHE_DIR``): the first call is dear where that folder does not know the
-program yet, and above all where it is empty, since half a minute then goes into trying out the C++
-compiler and its headers beside the programs.
+program yet, and dearest where it is empty, for then the C++ compiler itself is tried out first.
+
+Memory: the backward pass keeps the states of every step.
 """
 
 import warnings
@@ -48,9 +49,9 @@ from torch.nn import functional as F
 from impls.compiler import no_compiler_reason
 from impls.generator import GeneratorConfig, OwnWeights, wants_gradients
 
-# Steps of a chunk, by whether the batch is one sequence.
+# Steps of a chunk, by whether the batch is one sequence; see above for others.
 ALONE, TOGETHER = 8, 4
-# Features up to which sums beat the library's product.
+# Features up to which U and V are multiplied by sums, which join the kernel of all else.
 FEW_FEATURES = 4
 
 Chunk = Callable[..., tuple[Tensor, ...]]

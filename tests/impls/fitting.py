@@ -16,7 +16,7 @@ FEW_SHAPES = (
     (GeneratorConfig(2, 20, num_layers=2, nonlinearity="relu", bias=False), 41, 9),
 )
 CPU = torch.device("cpu")
-# The others compile with a C++ compiler, for half a minute, whatever is new in size or dtype: they
+# The others compile with a C++ compiler, for many seconds, whatever is new in size or dtype: they
 # cannot run what is drawn, and are tested on a few fixed cases beside their own tests.
 UNCOMPILED = [name for name in REGISTRY if not REGISTRY[name].compiles]
 
