@@ -7,6 +7,7 @@ from bench import environment
 from bench.plugins import Broken
 from bench.render import Table
 from impls import REGISTRY, Entry, missing
+from impls.compiler import no_compiler_reason
 
 DEVICES = ("cpu", "cuda")
 
@@ -80,4 +81,6 @@ def _reason(entry: Entry, device: str, no_cuda: str | None) -> str | None:
         return f"not written for {device}"
     if reason := missing(entry):
         return reason
-    return no_cuda if device == "cuda" else None
+    if device == "cuda":
+        return no_cuda
+    return no_compiler_reason() if entry.compiles else None

@@ -43,6 +43,7 @@ class Entry:
         extra: this project's extra that installs those.
         origin: who brings it: None for this project, a distribution and its version, or
             `COMMAND_LINE`.
+        compiles: whether it needs a C++ compiler on the CPU.
     """
 
     target: str
@@ -51,6 +52,7 @@ class Entry:
     requires: tuple[str, ...] = ()
     extra: str | None = None
     origin: str | None = None
+    compiles: bool = False
 
 
 class MissingError(ImportError):
@@ -84,6 +86,9 @@ REGISTRY: dict[str, Entry] = {
         devices=("cpu",),
         requires=("jax",),
         extra="jax",
+    ),
+    "compiled": Entry(
+        "impls.compiled:Compiled", "torch.compile of the plain loop, in chunks", compiles=True
     ),
 }
 

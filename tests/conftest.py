@@ -1,6 +1,7 @@
 """What all tests share: no pool of threads, steady hypothesis, benchmarks apart, a small result."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,11 @@ settings.load_profile("rnn-bench")
 
 # Whatever is plugged in on this machine: the commands are tested as they come. For all processes.
 os.environ[plugins.SWITCH] = "1"
+
+# What torch.compile makes is kept for all tests and the processes that they start: in a folder of
+# this run alone, so that a test never sees what another version left.
+_COMPILED = tempfile.TemporaryDirectory(prefix="rnn-bench-compiled-")
+os.environ["TORCHINDUCTOR_CACHE_DIR"] = _COMPILED.name
 
 GOLDEN = Path(__file__).parent / "bench" / "golden"
 

@@ -79,7 +79,7 @@ def test_bytes_are_those_of_a_count_one_by_one(config, batch, forced, dtype):
 
 
 # PyTorch does not see into their kernels.
-UNSEEN = {"fused_cpu", "jax_scan", "onnx_runtime"}
+UNSEEN = {"compiled", "fused_cpu", "jax_scan", "onnx_runtime"}
 
 
 @pytest.mark.parametrize("layers", [1, 3])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import impls
 from impls import REGISTRY, GeneratorConfig
 from impls.generator import initial_weights, with_orthogonal_recurrence
-from tests.impls.fitting import dtype_of, fitting, skip_unless
+from tests.impls.fitting import dtype_of, fitting, skip_unless, skip_unless_differentiable
 
 every = pytest.mark.parametrize("name", REGISTRY)
 FORCED = torch.tensor([True, False, True, False, False])
@@ -101,6 +101,18 @@ def test_calls_keep_no_state_and_change_nothing(name):
     second = model(x, FORCED, h0)
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
     assert all(torch.equal(a, b) for a, b in zip((x, FORCED, h0), copies, strict=True))
+
+
+@every
+def test_the_backward_pass_changes_no_outcome(name):
+    skip_unless_differentiable(name)
+    model = make(name)
+    outcomes = model(inputs(name), FORCED)
+    copies = [outcome.detach().clone() for outcome in outcomes]
+    loss = (outcomes[0] ** 2).sum() + outcomes[1].sum()
+    weights = list(model.weights().values())
+    torch.autograd.grad(loss, weights)
+    assert all(torch.equal(a, b) for a, b in zip(outcomes, copies, strict=True))
 
 
 @every
