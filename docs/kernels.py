@@ -11,6 +11,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -31,18 +32,16 @@ SHARED = {80: 163 << 10, 90: 227 << 10, 100: 227 << 10}
 POINTERS = {torch.float32: "*fp32", torch.float64: "*fp64"}
 SIZES = {"T": "i32", "B": "i32", "H": "i32"}
 ALONE, MANY = 1, 1000
-# Name -> kernel, layers, units, dtype, sequences.
+# A form's name -> suffix of its kernels, layers, units, dtype, sequences.
 FORMS = {
-    f"{kind}, {way}": (getattr(kernels, way + suffix), layers, units, dtype, batch)
-    for kind, suffix, layers, units, dtype, batch in (
-        ("latency", "", 1, 128, torch.float32, ALONE),
-        ("throughput", "", 1, 128, torch.float32, MANY),
-        ("latency, float64, H = 64", "", 1, 64, torch.float64, ALONE),
-        ("streamed, two layers", "_streamed", 2, 128, torch.float32, ALONE),
-        ("streamed, H = 256", "_streamed", 1, 256, torch.float32, ALONE),
-    )
-    for way in ("forward", "backward")
+    "latency": ("", 1, 128, torch.float32, ALONE),
+    "throughput": ("", 1, 128, torch.float32, MANY),
+    "latency, float64, H = 64": ("", 1, 64, torch.float64, ALONE),
+    "streamed, two layers": ("_streamed", 2, 128, torch.float32, ALONE),
+    "streamed, H = 256": ("_streamed", 1, 256, torch.float32, ALONE),
 }
+# What is done with it: without gradients, with gradients to come, and those.
+WAYS = ("generate", "forward", "backward")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +68,18 @@ class Needs:
 
 
 @lru_cache
-def needs(name: str, architecture: int) -> Needs:
-    """Compile a form of `FORMS`, with gradients to come, for a compute capability times ten."""
-    kernel, layers, units, dtype, batch = FORMS[name]
+def needs(name: str, way: str, architecture: int) -> Needs:
+    """Compile one of `FORMS` for one of `WAYS` and a compute capability times ten."""
+    suffix, layers, units, dtype, batch = FORMS[name]
+    kernel = getattr(kernels, ("backward" if way == "backward" else "forward") + suffix)
     cut = form(GeneratorConfig(hidden_size=units, num_layers=layers), batch, dtype, 132)
     constants: dict[str, Any] = {
-        "I": 1, "RELU": False, "KEEP": True, "DROPS": False, "LAYERS": layers, **cut.blocks,
+        "I": 1, "RELU": False, "KEEP": way == "forward", "DROPS": False, "LAYERS": layers,
+        **cut.blocks,
     }  # fmt: skip
     names = kernel.arg_names
     kinds = {"forced": "*i8", **SIZES}
-    signature = {
-        n: "constexpr" if n in constants else kinds.get(n, POINTERS[dtype]) for n in names
-    }
+    signature = {n: "constexpr" if n in constants else kinds.get(n, POINTERS[dtype]) for n in names}
     # What a launch sees of its arguments: torch's memory is aligned, and so is H.
     whole = {n for n in names if signature[n].startswith("*")} | {"H"}
     source = ASTSource(
@@ -90,7 +89,7 @@ def needs(name: str, architecture: int) -> Needs:
         {(names.index(n),): [["tt.divisibility", 16]] for n in whole},
     )
     target = GPUTarget("cuda", architecture, 32)
-    options = {"num_warps": cut.warps, "num_stages": 1}
+    options = cut.options(trains=way != "generate")
     compiled = triton.compile(source, target=target, options=options)
     registers, stack = _resources(compiled.asm["cubin"])
     return Needs(cut.warps, registers, stack, compiled.metadata.shared)
@@ -112,23 +111,13 @@ def _resources(cubin: bytes) -> tuple[int, int]:
 def table() -> Table:
     """Every form on every architecture."""
     rows = []
-    for name in FORMS:
-        for architecture in ARCHITECTURES:
-            found = needs(name, architecture)
-            rows.append(
-                (
-                    name,
-                    f"sm_{architecture}",
-                    str(found.warps),
-                    str(found.registers),
-                    str(found.stack_bytes),
-                    f"{found.shared_bytes:,}",
-                    str(found.programs),
-                )
-            )
+    for name, way, architecture in product(FORMS, WAYS, ARCHITECTURES):
+        found = needs(name, way, architecture)
+        numbers = found.warps, found.registers, found.stack_bytes, found.shared_bytes
+        rows.append((name, way, f"sm_{architecture}", *map(str, numbers), str(found.programs)))
     return Table(
         title="What one program takes",
-        columns=("form", "for", "warps", "registers", "spilled", "shared", "at once"),
+        columns=("form", "way", "for", "warps", "registers", "spilled", "shared", "at once"),
         sections=(tuple(rows),),
         notes=(
             f"triton {triton.__version__}. registers and spilled bytes of one thread, shared bytes "

@@ -1,7 +1,8 @@
 r"""All steps in one Triton kernel, forward and backward through time.
 
     h_t = tanh(b + W h_{t-1} + U x_t)              y_t = V h_t + c
-    da_t = (1 - h_t^2) (W' da_{t+1} + V' dy_t)     dy_t = dL/dy_t + U' da_{t+1} where y_t was fed back
+    da_t = (1 - h_t^2) (W' da_{t+1} + V' dy_t)
+    dy_t = dL/dy_t + U' da_{t+1} where y_t was fed back
 
 What sets it apart: a loop launches kernels at every step, and each costs microseconds whatever it
 does. Here one launch does them all (`impls.kernels.cuda_recurrence`), and W never leaves the
@@ -33,8 +34,11 @@ WARP_REGISTERS_FOR_W = 32 * 64 * 4
 # and sums are what limits it.
 SEQUENCES = 4
 # Numbers of a chunk of a streamed matrix; the widest state of one program.
-CHUNK, WIDEST = 1 << 12, 1024
+CHUNK, WIDEST = 1 << 11, 1024
 STREAMING_WARPS = 8
+# With so many a thread two programs of 8 warps fit on one multiprocessor, and one of them works
+# while the other waits at a barrier. What keeps states or goes back would spill.
+REGISTERS_FOR_TWO = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +67,18 @@ class Form:
             return cut | {"CHUNK": max(1, CHUNK // self.units)}
         return cut | {"BLOCK_B": self.sequences}
 
+    def options(self, *, trains: bool) -> dict[str, int]:
+        """What the compiler is told. No pipelining: it would load states before they are there."""
+        told = {"num_warps": self.warps, "num_stages": 1, "enable_fp_fusion": True}
+        if self.sequences > 1 and not trains:
+            return told | {"maxnreg": REGISTERS_FOR_TWO}
+        return told
+
 
 def form(config: GeneratorConfig, batch: int, dtype: torch.dtype, processors: int) -> Form:
     """The latency form up to one sequence a multiprocessor, beyond it the throughput form.
 
-    As long as there is a multiprocessor for every sequence, nothing is faster than to have it alone.
+    As long as there is a multiprocessor for each sequence, none gains by sharing one.
     """
     units, features = (_power_of_two(n) for n in (config.hidden_size, config.input_size))
     matrix = units * units * dtype.itemsize
@@ -129,10 +140,7 @@ class Rollout(torch.autograd.Function):
         flags = on_device(forced, inputs.device)
         given = inputs.contiguous(), flags, h0.contiguous(), Wt
         written = predictions, h_n, states, read, T, B, I, H
-        options: dict[str, Any] = {
-            "RELU": config.nonlinearity == "relu", "KEEP": keep, **cut.blocks,
-            "num_warps": cut.warps, "num_stages": 1,
-        }  # fmt: skip
+        options = _options(config, cut, trains=keep) | {"KEEP": keep}
         bias, c = _biases(named, config), named["readout.bias"]
         with _on(inputs.device):
             if cut.streamed:
@@ -162,10 +170,7 @@ class Rollout(torch.autograd.Function):
         )
         given = d_predictions.contiguous(), d_h_n.contiguous(), flags, states, W
         written = d_a, d_y, d_inputs, d_h0, T, B, I, H
-        options: dict[str, Any] = {
-            "RELU": config.nonlinearity == "relu", **cut.blocks,
-            "num_warps": cut.warps, "num_stages": 1,
-        }  # fmt: skip
+        options = _options(config, cut, trains=True)
         with _on(read.device):
             if cut.streamed:
                 kernels.backward_streamed[(B,)](
@@ -219,6 +224,11 @@ def _weight_gradients(
             found += [d.sum(1)] * 2
     d = d_y.flatten(0, 1).t()
     return [*found, d @ states[-1, 1:].flatten(0, 1), d.sum(1)]
+
+
+def _options(config: GeneratorConfig, cut: Form, *, trains: bool) -> dict[str, int]:
+    """What forward and backward are compiled with."""
+    return {"RELU": config.nonlinearity == "relu"} | cut.blocks | cut.options(trains=trains)
 
 
 def _stacked(

@@ -192,18 +192,18 @@ def forward(
         next_h, next_given = (), ()
         for n in tl.static_range(BLOCK_B):
             high, wide = tl.where(sequence + n < B, H, 0), tl.where(sequence + n < B, I, 0)
-            at_i, at_h = (sequence + n) * I + i, (sequence + n) * H + k
+            own_i, own_h = (sequence + n) * I, (sequence + n) * H
             coming = i < tl.where(to_come, wide, 0)
-            ahead = tl.load(inputs + after * row_i + at_i, mask=coming, other=0.0)
+            ahead = tl.load(inputs + after * row_i + own_i + i, mask=coming, other=0.0)
             y = _across(v, h[n]) + shift
             a = _times(w, h[n]) + bias
             gone = i < tl.where(t > 0, wide, 0)
-            tl.store(predictions + (t - 1) * row_i + at_i, y, mask=gone)
+            tl.store(predictions + (t - 1) * row_i + own_i + i, y, mask=gone)
             x = tl.where(teacher != 0, given[n], y)
             z = _activation(a + _times(u, x), RELU)
             if KEEP:
-                tl.store(read + t * row_i + at_i, x, mask=i < wide)
-                tl.store(states + after * row_h + at_h, z, mask=k < high)
+                tl.store(read + t * row_i + own_i + i, x, mask=i < wide)
+                tl.store(states + after * row_h + own_h + k, z, mask=k < high)
             next_h = next_h + (z,)  # noqa: RUF005
             next_given = next_given + (ahead,)  # noqa: RUF005
         h, given, teacher = next_h, next_given, next_teacher
@@ -247,43 +247,42 @@ def backward(
     row_i, row_h = tl.cast(B, tl.int64) * I, tl.cast(B, tl.int64) * H
     w = _matrix(W, H, BLOCK_H)
     u, v = _rows(Ut, I, H, BLOCK_I, BLOCK_H), _rows(V, I, H, BLOCK_I, BLOCK_H)
-    da, extra, given, h = (), (), (), ()
+    da, given, h = (), (), ()
     for n in tl.static_range(BLOCK_B):
         high, wide = tl.where(sequence + n < B, H, 0), tl.where(sequence + n < B, I, 0)
-        at_i, at_h = (sequence + n) * I + i, (sequence + n) * H + k
-        last = tl.load(d_h_n + at_h, mask=k < high, other=0.0)
-        extra = extra + (last,)  # noqa: RUF005
-        da = da + (tl.zeros_like(last),)  # noqa: RUF005
-        above = tl.load(d_predictions + (T - 1) * row_i + at_i, mask=i < wide, other=0.0)
+        own_i, own_h = (sequence + n) * I, (sequence + n) * H
+        da = da + (tl.zeros((BLOCK_H,), w.dtype),)  # noqa: RUF005
+        above = tl.load(d_predictions + (T - 1) * row_i + own_i + i, mask=i < wide, other=0.0)
         given = given + (above,)  # noqa: RUF005
-        h = h + (tl.load(states + T * row_h + at_h, mask=k < high, other=0.0),)  # noqa: RUF005
+        h = h + (tl.load(states + T * row_h + own_h + k, mask=k < high, other=0.0),)  # noqa: RUF005
     teacher = tl.load(forced)  # of step T, where da is 0: any will do
     for back in range(T):
         t, before = T - 1 - back, T - 2 - back
         after, to_come = t + 1, before >= 0
         next_teacher = tl.load(forced + t)
-        next_da, next_extra, next_given, next_h = (), (), (), ()
+        next_da, next_given, next_h = (), (), ()
         for n in tl.static_range(BLOCK_B):
             high, wide = tl.where(sequence + n < B, H, 0), tl.where(sequence + n < B, I, 0)
-            at_i, at_h = (sequence + n) * I + i, (sequence + n) * H + k
+            own_i, own_h = (sequence + n) * I, (sequence + n) * H
             coming = i < tl.where(to_come, wide, 0)
-            above = tl.load(d_predictions + before * row_i + at_i, mask=coming, other=0.0)
-            state = tl.load(states + t * row_h + at_h, mask=k < high, other=0.0)
+            above = tl.load(d_predictions + before * row_i + own_i + i, mask=coming, other=0.0)
+            state = tl.load(states + t * row_h + own_h + k, mask=k < high, other=0.0)
             f = _across(u, da[n])
-            dh = _times(w, da[n]) + extra[n]
+            # Asked for at every step and loaded at the first: cheaper than a register to carry it.
+            first = k < tl.where(back == 0, high, 0)
+            dh = tl.load(d_h_n + own_h + k, mask=first, other=0.0) + _times(w, da[n])
             gone = i < tl.where(back > 0, wide, 0)
             tl.store(
-                d_inputs + after * row_i + at_i, tl.where(teacher != 0, f, 0.0), mask=gone
+                d_inputs + after * row_i + own_i + i, tl.where(teacher != 0, f, 0.0), mask=gone
             )
             dy = given[n] + tl.where(teacher != 0, 0.0, f)
             z = (dh + _times(v, dy)) * _slope(h[n], RELU)
-            tl.store(d_y + t * row_i + at_i, dy, mask=i < wide)
-            tl.store(d_a + t * row_h + at_h, z, mask=k < high)
+            tl.store(d_y + t * row_i + own_i + i, dy, mask=i < wide)
+            tl.store(d_a + t * row_h + own_h + k, z, mask=k < high)
             next_da = next_da + (z,)  # noqa: RUF005
-            next_extra = next_extra + (tl.zeros_like(z),)  # noqa: RUF005
             next_given = next_given + (above,)  # noqa: RUF005
             next_h = next_h + (state,)  # noqa: RUF005
-        da, extra, given, h, teacher = next_da, next_extra, next_given, next_h, next_teacher
+        da, given, h, teacher = next_da, next_given, next_h, next_teacher
     for n in tl.static_range(BLOCK_B):
         high, wide = tl.where(sequence + n < B, H, 0), tl.where(sequence + n < B, I, 0)
         tl.store(d_inputs + (sequence + n) * I + i, _across(u, da[n]), mask=i < wide)
@@ -309,19 +308,19 @@ def forward_streamed(
     i, k, sequence = tl.arange(0, BLOCK_I), tl.arange(0, BLOCK_H), _sequence()
     row_i, row_h = tl.cast(B, tl.int64) * I, tl.cast(B, tl.int64) * H
     slots = T + 1 if KEEP else 2
-    at_i, own = sequence * I + i, sequence * H
+    own_i, own = sequence * I, sequence * H
     u, v = _rows(Ut, I, H, BLOCK_I, BLOCK_H), _rows(V, I, H, BLOCK_I, BLOCK_H)
     shift = tl.load(c + i, mask=i < I, other=0.0)
     for layer in tl.static_range(LAYERS):
         first = tl.load(h0 + layer * row_h + own + k, mask=k < H, other=0.0)
         tl.store(states + layer * slots * row_h + own + k, first, mask=k < H)
     tl.debug_barrier()
-    x = tl.load(inputs + at_i, mask=i < I, other=0.0)
+    x = tl.load(inputs + own_i + i, mask=i < I, other=0.0)
     for t in range(T):
         here = t if KEEP else t % 2
         there = t + 1 if KEEP else (t + 1) % 2
         if KEEP:
-            tl.store(read + t * row_i + at_i, x, mask=i < I)
+            tl.store(read + t * row_i + own_i + i, x, mask=i < I)
         h = tl.zeros((BLOCK_H,), x.dtype)
         for layer in tl.static_range(LAYERS):
             past = states + (layer * slots + here) * row_h + own
@@ -342,9 +341,9 @@ def forward_streamed(
             tl.store(states + (layer * slots + there) * row_h + own + k, h, mask=k < H)
             tl.debug_barrier()
         y = _across(v, h) + shift
-        tl.store(predictions + t * row_i + at_i, y, mask=i < I)
+        tl.store(predictions + t * row_i + own_i + i, y, mask=i < I)
         coming = i < tl.where(t + 1 < T, I, 0)
-        given = tl.load(inputs + (t + 1) * row_i + at_i, mask=coming, other=0.0)
+        given = tl.load(inputs + (t + 1) * row_i + own_i + i, mask=coming, other=0.0)
         x = tl.where(tl.load(forced + t + 1, mask=t + 1 < T, other=0) != 0, given, y)
     end = T if KEEP else T % 2
     for layer in tl.static_range(LAYERS):
@@ -370,13 +369,13 @@ def backward_streamed(
     """
     i, k, sequence = tl.arange(0, BLOCK_I), tl.arange(0, BLOCK_H), _sequence()
     row_i, row_h = tl.cast(B, tl.int64) * I, tl.cast(B, tl.int64) * H
-    at_i, own = sequence * I + i, sequence * H
+    own_i, own = sequence * I, sequence * H
     u, v = _rows(Ut, I, H, BLOCK_I, BLOCK_H), _rows(V, I, H, BLOCK_I, BLOCK_H)
     fed = tl.zeros((BLOCK_I,), u.dtype)
     for back in range(T):
         t = T - 1 - back
-        dy = tl.load(d_predictions + t * row_i + at_i, mask=i < I, other=0.0) + fed
-        tl.store(d_y + t * row_i + at_i, dy, mask=i < I)
+        dy = tl.load(d_predictions + t * row_i + own_i + i, mask=i < I, other=0.0) + fed
+        tl.store(d_y + t * row_i + own_i + i, dy, mask=i < I)
         da = tl.zeros((BLOCK_H,), u.dtype)
         for above in tl.static_range(LAYERS):
             layer = LAYERS - 1 - above
@@ -400,7 +399,7 @@ def backward_streamed(
             tl.debug_barrier()
         f = _across(u, da)
         teacher = tl.load(forced + t) != 0
-        tl.store(d_inputs + t * row_i + at_i, tl.where(teacher, f, 0.0), mask=i < I)
+        tl.store(d_inputs + t * row_i + own_i + i, tl.where(teacher, f, 0.0), mask=i < I)
         fed = tl.where(teacher, 0.0, f)
     for layer in tl.static_range(LAYERS):
         begin = d_a + layer * T * row_h + own

@@ -16,6 +16,8 @@ FEW_SHAPES = (
     (GeneratorConfig(2, 20, num_layers=2, nonlinearity="relu", bias=False), 41, 9),
 )
 CPU = torch.device("cpu")
+# What is written for CUDA alone is tested on the CPU by its own tests, in Triton's interpreter.
+ON_CPU = tuple(name for name, entry in impls.REGISTRY.items() if "cpu" in entry.devices)
 
 
 def dtype_of(*names):

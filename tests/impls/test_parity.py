@@ -10,7 +10,7 @@ import impls
 from bench.config import TOLERANCE
 from bench.parity import compare, draw_trial
 from impls import REGISTRY, GeneratorConfig
-from tests.impls.fitting import dtype_of, few_shapes, fitting, skip_unless
+from tests.impls.fitting import ON_CPU, dtype_of, few_shapes, fitting, skip_unless
 
 CONFIGS = st.builds(
     GeneratorConfig,
@@ -29,7 +29,7 @@ FORCED = st.integers(0, 59).flatmap(
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("name", REGISTRY)
+@pytest.mark.parametrize("name", ON_CPU)
 @given(
     config=CONFIGS,
     forced=FORCED,
@@ -56,8 +56,8 @@ def test_tolerances_are_those_of_the_contract():
     assert TOLERANCE == {"float32": 1e-5, "float64": 1e-10}
 
 
-@pytest.mark.parametrize("source", REGISTRY)
-@pytest.mark.parametrize("sink", REGISTRY)
+@pytest.mark.parametrize("source", ON_CPU)
+@pytest.mark.parametrize("sink", ON_CPU)
 @given(config=CONFIGS, forced=FORCED, seed=st.integers(0, 2**31))
 @settings(max_examples=10)
 def test_weights_are_interchangeable(source, sink, config, forced, seed):
@@ -80,7 +80,7 @@ def test_weights_are_interchangeable(source, sink, config, forced, seed):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("name", REGISTRY)
+@pytest.mark.parametrize("name", [n for n, entry in REGISTRY.items() if "cuda" in entry.devices])
 def test_parity_on_cuda(name):
     from bench import environment, parity
 
