@@ -54,8 +54,9 @@ jit = triton.jit(do_not_specialize=["T", "B"])  # else a length of 1 or 16 is co
 def tanh(x):
     """Within few units in the last place, NaN where x is; no libdevice, which has no interpreter.
 
-    In float32 within four, and at most one of them above 1: the quotient of `impls.kernels.rational`. In float64, Lambert's continued fraction to
-    the 13th term where exp would cancel, which is below 0.25.
+    In float32 within four, and at most one of them above 1: the quotient of
+    `impls.kernels.rational`. In float64, Lambert's continued fraction to the 13th term where exp
+    would cancel, which is below 0.25.
     """
     if x.dtype == tl.float64:
         z = x * x
