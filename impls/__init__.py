@@ -73,6 +73,13 @@ REGISTRY: dict[str, Entry] = {
     "fused_cpu": Entry(
         "impls.fused_cpu:FusedCPU", "all steps in one compiled call", devices=("cpu",)
     ),
+    "fused_cuda": Entry(
+        "impls.fused_cuda:FusedCUDA",
+        "all steps in one Triton kernel",
+        devices=("cuda",),
+        requires=("triton",),
+        extra="triton",
+    ),
     "onnx_runtime": Entry(
         "impls.onnx_runtime:OnnxRuntime",
         "ONNX Runtime's RNN, one call a run of steps; inference only",

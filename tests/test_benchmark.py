@@ -34,6 +34,8 @@ def pinned():
 def model(implementation, device):
     """A generator with its initial weights, of an implementation that is right."""
     place = torch.device(device)
+    if reason := impls.missing(impls.REGISTRY[implementation]):
+        pytest.skip(reason)
     if reason := impls.load(implementation).unsupported(CONFIG.model, place, DTYPE):
         pytest.skip(reason)
     key = (implementation, device)

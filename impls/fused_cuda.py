@@ -1,0 +1,267 @@
+r"""All steps in one Triton kernel, forward and backward through time.
+
+    h_t = tanh(b + W h_{t-1} + U x_t)              y_t = V h_t + c
+    da_t = (1 - h_t^2) (W' da_{t+1} + V' dy_t)
+    dy_t = dL/dy_t + U' da_{t+1} where y_t was fed back
+
+What sets it apart: a loop launches kernels at every step, and each costs microseconds whatever it
+does. Here one launch does them all (`impls.kernels.cuda_recurrence`), and W never leaves the
+registers where it fits. The backward kernel writes da and dy; the gradients of the weights are then
+one product each over all steps and sequences: the same bits every time, no atomics.
+
+float32 is float32: products are multiplied and added in full precision, on no tensor core.
+
+Where it loses: what registers cannot hold (more than one layer, H beyond 128, in float64 beyond 64)
+is read from the caches at every step and by every sequence for itself, so that large batches of
+large models are better off with cuBLAS. The first call of a size compiles.
+"""
+
+import contextlib
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from impls.generator import GeneratorConfig, OwnWeights, wants_gradients
+from impls.kernels import cuda_recurrence as kernels
+
+# Bytes of W that a program's threads can hold, 64 registers each, and what one warp does.
+REGISTERS_FOR_W = 1 << 16
+WARP_REGISTERS_FOR_W = 32 * 64 * 4
+# Sequences of one program where there are more than processors: the registers for their states
+# and sums are what limits it.
+SEQUENCES = 4
+# Numbers of a chunk of a streamed matrix; the widest state of one program.
+CHUNK, WIDEST = 1 << 11, 1024
+STREAMING_WARPS = 8
+# With so many a thread two programs of 8 warps fit on one multiprocessor, and one of them works
+# while the other waits at a barrier. What keeps states or goes back would spill.
+REGISTERS_FOR_TWO = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a kernel is cut.
+
+    Attributes:
+        streamed: whether the matrices are read at every step instead of kept in registers.
+        sequences: of one program.
+        warps: of one program.
+        units: H as a power of two.
+        features: I as a power of two.
+    """
+
+    streamed: bool
+    sequences: int
+    warps: int
+    units: int
+    features: int
+
+    @property
+    def blocks(self) -> dict[str, int]:
+        """What the kernel is compiled for."""
+        cut = {"BLOCK_H": self.units, "BLOCK_I": self.features}
+        if self.streamed:
+            return cut | {"CHUNK": max(1, CHUNK // self.units)}
+        return cut | {"BLOCK_B": self.sequences}
+
+    def options(self, *, trains: bool) -> dict[str, int]:
+        """What the compiler is told. No pipelining: it would load states before they are there."""
+        told = {"num_warps": self.warps, "num_stages": 1, "enable_fp_fusion": True}
+        if self.sequences > 1 and not trains:
+            return told | {"maxnreg": REGISTERS_FOR_TWO}
+        return told
+
+
+def form(config: GeneratorConfig, batch: int, dtype: torch.dtype, processors: int) -> Form:
+    """The latency form up to one sequence a multiprocessor, beyond it the throughput form.
+
+    As long as there is a multiprocessor for each sequence, none gains by sharing one.
+    """
+    units, features = (_power_of_two(n) for n in (config.hidden_size, config.input_size))
+    matrix = units * units * dtype.itemsize
+    if config.num_layers > 1 or matrix > REGISTERS_FOR_W:
+        return Form(True, 1, STREAMING_WARPS, units, features)
+    warps = max(1, matrix // WARP_REGISTERS_FOR_W)
+    return Form(False, 1 if batch <= processors else SEQUENCES, warps, units, features)
+
+
+class FusedCUDA(OwnWeights):
+    """One Triton kernel for the whole sequence."""
+
+    @classmethod
+    def unsupported(
+        cls, config: GeneratorConfig, device: torch.device, dtype: torch.dtype
+    ) -> str | None:
+        if reason := super().unsupported(config, device, dtype):
+            return reason
+        if device.type != "cuda":
+            return f"is compiled for CUDA, not for {device.type}"
+        if config.hidden_size > WIDEST:
+            return f"keeps a state in one program: H up to {WIDEST}, not {config.hidden_size}"
+        return None
+
+    def rollout(self, inputs: Tensor, forced: list[bool], h0: Tensor) -> tuple[Tensor, Tensor]:
+        weights = tuple(self.weights().values())
+        keep = wants_gradients(inputs, h0, *weights)
+        cut = form(self.config, inputs.shape[1], inputs.dtype, _processors(inputs.device))
+        masks = self.dropout_masks(len(forced), inputs)
+        outcome: tuple[Tensor, Tensor] = Rollout.apply(  # type: ignore[no-untyped-call]
+            self.config, cut, forced, masks, keep, inputs, h0, *weights
+        )
+        return outcome
+
+
+class Rollout(torch.autograd.Function):
+    """The kernels, as autograd sees them; on CPU tensors too, where Triton interprets."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        config: GeneratorConfig,
+        cut: Form,
+        forced: list[bool],
+        masks: Tensor,
+        keep: bool,
+        inputs: Tensor,
+        h0: Tensor,
+        *weights: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        T, B, I = inputs.shape  # noqa: E741
+        L, H = config.num_layers, config.hidden_size
+        named = dict(zip(config.weight_shapes(), weights, strict=True))
+        Wt, Rt = _stacked(named, config, transposed=True)
+        Ut, V = named["weight_ih_l0"].t().contiguous(), named["readout.weight"].contiguous()
+        predictions, h_n = inputs.new_empty(T, B, I), inputs.new_empty(L, B, H)
+        states = inputs.new_empty((L, T + 1, B, H) if keep else (L, 2, B, H) if cut.streamed else 0)
+        read = inputs.new_empty((T, B, I) if keep else 0)
+        flags = on_device(forced, inputs.device)
+        given = inputs.contiguous(), flags, h0.contiguous(), Wt
+        written = predictions, h_n, states, read, T, B, I, H
+        options = _options(config, cut, trains=keep) | {"KEEP": keep}
+        bias, c = _biases(named, config), named["readout.bias"]
+        with _on(inputs.device):
+            if cut.streamed:
+                kernels.forward_streamed[(B,)](
+                    *given, Rt, Ut, bias, V, c, masks, *written,
+                    DROPS=len(masks) > 0, LAYERS=L, **options,
+                )  # fmt: skip
+            else:
+                programs = -(-B // cut.sequences)
+                kernels.forward[(programs,)](*given, Ut, bias, V, c, *written, **options)
+        if keep:
+            ctx.config, ctx.cut = config, cut
+            ctx.save_for_backward(flags, masks, states, read, Ut, V, *weights)
+        return predictions, h_n
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_predictions: Tensor, d_h_n: Tensor) -> tuple[Tensor | None, ...]:
+        config: GeneratorConfig = ctx.config
+        cut: Form = ctx.cut
+        flags, masks, states, read, Ut, V, *weights = ctx.saved_tensors
+        T, B, I = read.shape  # noqa: E741
+        L, H = config.num_layers, config.hidden_size
+        W, R = _stacked(dict(zip(config.weight_shapes(), weights, strict=True)), config)
+        d_a, d_y, d_inputs, d_h0 = (
+            read.new_empty(shape) for shape in ((L, T, B, H), (T, B, I), (T, B, I), (L, B, H))
+        )
+        given = d_predictions.contiguous(), d_h_n.contiguous(), flags, states, W
+        written = d_a, d_y, d_inputs, d_h0, T, B, I, H
+        options = _options(config, cut, trains=True)
+        with _on(read.device):
+            if cut.streamed:
+                kernels.backward_streamed[(B,)](
+                    *given, R, Ut, V, masks, *written,
+                    DROPS=len(masks) > 0, LAYERS=L, **options,
+                )  # fmt: skip
+            else:
+                programs = -(-B // cut.sequences)
+                kernels.backward[(programs,)](*given, Ut, V, *written, **options)
+        found = _weight_gradients(config, d_a, d_y, states, read, masks)
+        return None, None, None, None, None, d_inputs, d_h0, *found
+
+
+def on_device(forced: list[bool], device: torch.device) -> Tensor:
+    """(T,) int8 on ``device``; nothing waits for it.
+
+    A copy from pinned memory goes in the stream's turn. A graph that is being captured would keep
+    its address and not its bytes, so there the flags are arguments of small kernels.
+    """
+    flags = torch.frombuffer(bytearray(forced), dtype=torch.int8)
+    if device.type == "cpu":
+        return flags
+    if torch.cuda.is_current_stream_capturing():
+        return as_arguments(forced, device)
+    return flags.pin_memory().to(device, non_blocking=True)
+
+
+def as_arguments(forced: list[bool], device: torch.device) -> Tensor:
+    """`on_device` by kernels that take the flags as numbers."""
+    flags, size = torch.empty(len(forced), dtype=torch.int8, device=device), kernels.FLAGS_A_WORD
+    with _on(device):
+        for first in range(0, len(forced), size.value):
+            some = forced[first : first + size.value]
+            word = sum(flag << n for n, flag in enumerate(some))
+            kernels.unpack[(1,)](flags, word, first, len(some), BLOCK=_power_of_two(size.value))
+    return flags
+
+
+def _weight_gradients(
+    config: GeneratorConfig, d_a: Tensor, d_y: Tensor, states: Tensor, read: Tensor, masks: Tensor
+) -> list[Tensor]:
+    """One product each, in the order of the weights."""
+    found = []
+    for layer in range(config.num_layers):
+        d = d_a[layer].flatten(0, 1).t()
+        below = read if layer == 0 else states[layer - 1, 1:]
+        if layer and len(masks):
+            below = below * masks[:, layer - 1]
+        found += [d @ below.flatten(0, 1), d @ states[layer, :-1].flatten(0, 1)]
+        if config.bias:
+            found += [d.sum(1)] * 2
+    d = d_y.flatten(0, 1).t()
+    return [*found, d @ states[-1, 1:].flatten(0, 1), d.sum(1)]
+
+
+def _options(config: GeneratorConfig, cut: Form, *, trains: bool) -> dict[str, int]:
+    """What forward and backward are compiled with."""
+    return {"RELU": config.nonlinearity == "relu"} | cut.blocks | cut.options(trains=trains)
+
+
+def _stacked(
+    weights: dict[str, Tensor], config: GeneratorConfig, *, transposed: bool = False
+) -> tuple[Tensor, Tensor]:
+    """(L, H, H) of the recurrent matrices, and (L - 1, H, H) of what upper layers read through."""
+    layers = range(config.num_layers)
+    W = [weights[f"weight_hh_l{layer}"] for layer in layers]
+    R = [weights[f"weight_ih_l{layer}"] for layer in layers[1:]]
+    if transposed:
+        W, R = [w.t() for w in W], [r.t() for r in R]
+    return torch.stack(W), torch.stack(R) if R else W[0].new_empty(0)
+
+
+def _biases(weights: dict[str, Tensor], config: GeneratorConfig) -> Tensor:
+    """(L, H), both of each layer in one; zeros where there are none."""
+    if not config.bias:
+        return weights["weight_hh_l0"].new_zeros(config.num_layers, config.hidden_size)
+    ih, hh = (
+        torch.stack([weights[f"bias_{kind}_l{layer}"] for layer in range(config.num_layers)])
+        for kind in ("ih", "hh")
+    )
+    return ih + hh
+
+
+def _on(device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """Triton launches on the current device and its current stream: that of the tensors."""
+    return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
+
+
+def _processors(device: torch.device) -> int:
+    return torch.cuda.get_device_properties(device).multi_processor_count
+
+
+def _power_of_two(number: int) -> int:
+    return 1 << (number - 1).bit_length()

@@ -1,0 +1,173 @@
+"""`fused_cuda` without a GPU: its kernels interpreted, compiled ahead of time, and its choices.
+
+What needs the device is marked `gpu`.
+"""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import impls
+from impls import GeneratorConfig, reference
+from tests.impls.answers import drawn, gradients
+from tests.readme import ROOT
+
+pytest.importorskip("triton", reason="needs triton, the extra of that name")
+
+from docs import kernels as compiled
+from impls.fused_cuda import FusedCUDA, form
+
+CUDA, CPU = torch.device("cuda"), torch.device("cpu")
+BUILT = [
+    (name, way, architecture)
+    for name in compiled.FORMS
+    for way in compiled.WAYS
+    for architecture in compiled.ARCHITECTURES
+]
+
+
+def test_the_kernels_are_right_in_the_interpreter():
+    """In a process of their own: the interpreter is chosen when Triton is imported."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [*command, "tests/impls/interpreted.py"],
+        capture_output=True, text=True, cwd=ROOT, check=False,
+        env=os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "passed" in done.stdout
+
+
+# Compiled ahead of time.
+
+
+@pytest.mark.parametrize(("name", "way", "architecture"), BUILT)
+def test_a_compiled_kernel_keeps_its_budget(name, way, architecture):
+    found = compiled.needs(name, way, architecture)
+    assert found.stack_bytes == 0, "spills"
+    assert found.programs >= 1
+    assert found.shared_bytes <= compiled.SHARED[architecture]
+
+
+@pytest.mark.parametrize("architecture", compiled.ARCHITECTURES)
+def test_two_programs_of_many_sequences_share_a_multiprocessor(architecture):
+    assert compiled.needs("throughput", "generate", architecture).programs == 2
+
+
+def test_spills_are_seen(monkeypatch):
+    """Too many sequences for the registers: the check above would tell."""
+    monkeypatch.setattr("impls.fused_cuda.REGISTERS_FOR_TWO", 64)
+    compiled.needs.cache_clear()
+    assert compiled.needs("throughput", "generate", 90).stack_bytes > 0
+    compiled.needs.cache_clear()
+
+
+# Choices.
+
+
+@pytest.mark.parametrize(
+    ("config", "batch", "dtype", "expected"),
+    [
+        (GeneratorConfig(), 1, torch.float32, (False, 1, 8)),
+        (GeneratorConfig(), 132, torch.float32, (False, 1, 8)),
+        (GeneratorConfig(), 133, torch.float32, (False, 4, 8)),
+        (GeneratorConfig(hidden_size=3), 1, torch.float32, (False, 1, 1)),
+        (GeneratorConfig(hidden_size=64), 1, torch.float64, (False, 1, 4)),
+        (GeneratorConfig(hidden_size=65), 1, torch.float64, (True, 1, 8)),
+        (GeneratorConfig(hidden_size=129), 1000, torch.float32, (True, 1, 8)),
+        (GeneratorConfig(num_layers=2), 1000, torch.float32, (True, 1, 8)),
+    ],
+)
+def test_the_form_of_a_batch_and_size(config, batch, dtype, expected):
+    found = form(config, batch, dtype, 132)
+    assert (found.streamed, found.sequences, found.warps) == expected
+
+
+def test_what_is_refused():
+    wide = GeneratorConfig(hidden_size=1025)
+    assert FusedCUDA.unsupported(GeneratorConfig(), CUDA, torch.float32) is None
+    assert FusedCUDA.unsupported(GeneratorConfig(hidden_size=1024), CUDA, torch.float64) is None
+    assert "H up to 1024, not 1025" in FusedCUDA.unsupported(wide, CUDA, torch.float32)
+    assert "not for cpu" in FusedCUDA.unsupported(GeneratorConfig(), CPU, torch.float32)
+    assert "float16" in FusedCUDA.unsupported(GeneratorConfig(), CUDA, torch.float16)
+
+
+# On the device.
+
+
+def make(config=GeneratorConfig(), device="cuda"):  # noqa: B008
+    return impls.create("fused_cuda", config, device=device, seed=1)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("batch", [1, 1000])
+def test_a_call_waits_for_nothing(batch):
+    model, (inputs, forced) = make(), drawn(50, batch, 1)
+    model(inputs.cuda(), forced)  # compiles
+    inputs, before = inputs.cuda(), torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        gradients(model, inputs, forced)
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+
+
+@pytest.mark.gpu
+def test_a_captured_call_is_the_call():
+    model, (inputs, forced) = make().requires_grad_(False), drawn(50, 3, 1)
+    inputs = inputs.cuda()
+    expected = model(inputs, forced)
+    graph = torch.cuda.CUDAGraph()
+    other = ~forced
+    other[0] = True
+    model(inputs, other)
+    with torch.cuda.graph(graph):
+        found = model(inputs, forced)
+    graph.replay()
+    torch.cuda.synchronize()
+    assert all(map(torch.equal, found, expected))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("batch", [2, 1000])
+def test_the_same_call_twice_is_the_same_bit_for_bit(batch):
+    model, (inputs, forced) = make(), drawn(99, batch, 1)
+    first, second = (gradients(model, inputs.cuda(), forced) for _ in range(2))
+    assert all(map(torch.equal, first, second))
+
+
+@pytest.mark.gpu
+def test_the_second_gpu_is_used_without_being_current():
+    if torch.cuda.device_count() < 2:
+        pytest.skip("needs two CUDA devices")
+    inputs, forced = drawn(20, 3, 1)
+    first, second = (
+        gradients(make(device=place), inputs.to(place), forced) for place in ("cuda:0", "cuda:1")
+    )
+    for one, two in zip(first, second, strict=True):
+        assert two.device.index == 1
+        torch.testing.assert_close(one.cpu(), two.cpu(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.gpu
+def test_a_hundred_thousand_free_steps_step_by_step_from_shared_states():
+    """All stay finite, and each of some is one step of the reference from the same state."""
+    model, steps = make().requires_grad_(False), 100_000
+    forced = torch.arange(steps) < 1
+    inputs = torch.full((steps, 2, 1), float("nan"), device="cuda")
+    inputs[0] = 1.0
+    weights = {n: w.double().cpu().numpy() for n, w in model.weights().items()}
+    predictions, _ = model(inputs, forced)
+    assert predictions.isfinite().all()
+    for last in (10, 1000, 99_000):  # a shorter call ends where the long one passed
+        head, h = model(inputs[:last], forced[:last])
+        assert torch.equal(head, predictions[:last])
+        x = head[-1:].double().cpu().numpy()
+        state = h.double().cpu().numpy()
+        true = reference.forward(model.config, weights, x, [True], state)
+        found = predictions[last : last + 1].double().cpu().numpy()
+        assert np.abs(found - true.predictions).max() <= 1e-6
