@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 import impls
-from impls import REGISTRY
+from tests.impls.fitting import ON_CPU
 
 ROOT = Path(__file__).parents[1]
 FAST = ["--benchmark-max-time=0.01", "--benchmark-min-rounds=1", "--benchmark-warmup=off"]
 ONE = ["-k", "train_step-1"]
-TRAINED = [name for name in REGISTRY if impls.load(name).differentiable]
+TRAINED = [name for name in ON_CPU if impls.load(name).differentiable]
 
 
 def pytest_run(*arguments, **environment):

@@ -12,9 +12,9 @@ import impls
 from bench import limits, workloads
 from bench.config import WORKLOADS
 from bench.schema import Ceilings
-from impls import REGISTRY, GeneratorConfig
+from impls import GeneratorConfig
 from tasks import TASKS
-from tests.impls.fitting import skip_unless
+from tests.impls.fitting import ON_CPU, skip_unless
 
 CONFIGS = st.builds(
     GeneratorConfig,
@@ -84,7 +84,7 @@ UNSEEN = {"fused_cpu", "jax_scan", "onnx_runtime"}
 
 @pytest.mark.parametrize("layers", [1, 3])
 @pytest.mark.parametrize("workload", WORKLOADS)
-@pytest.mark.parametrize("name", [name for name in REGISTRY if name not in UNSEEN])
+@pytest.mark.parametrize("name", [name for name in ON_CPU if name not in UNSEEN])
 def test_nobody_does_less_than_the_floor(name, workload, layers, monkeypatch):
     """PyTorch counts the products that an implementation really makes: a few more, never fewer."""
     monkeypatch.setattr(workloads, "LONG_POINTS", 131)

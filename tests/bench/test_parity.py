@@ -6,13 +6,13 @@ import torch
 
 import impls
 from bench.parity import check, closed_loop_error, tensor_error, trials
-from impls import REGISTRY, GeneratorConfig
-from tests.impls.fitting import skip_unless
+from impls import GeneratorConfig
+from tests.impls.fitting import ON_CPU, skip_unless
 
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize("name", REGISTRY)
+@pytest.mark.parametrize("name", ON_CPU)
 @pytest.mark.parametrize(
     "config",
     [

@@ -10,11 +10,11 @@ from torch import nn, optim
 import impls
 from bench.recipes import RECIPES, batches
 from bench.training import DivergedError, make_orthogonal, train
-from impls import REGISTRY, GeneratorConfig
+from impls import GeneratorConfig
 from tasks import TASKS
-from tests.impls.fitting import compiles_per_shape, skip_unless_differentiable
+from tests.impls.fitting import ON_CPU, compiles_per_shape, skip_unless_differentiable
 
-every = pytest.mark.parametrize("name", REGISTRY)
+every = pytest.mark.parametrize("name", ON_CPU)
 
 
 class SineRNN(nn.Module):

@@ -11,9 +11,9 @@ from bench import workloads
 from bench.config import LONG_TOLERANCE, WORKLOADS
 from bench.errors import WrongWorkError
 from bench.workloads import build, load_timed_weights
-from impls import REGISTRY, GeneratorConfig
+from impls import GeneratorConfig
 from tasks import TASKS
-from tests.impls.fitting import fitting, skip_unless_differentiable
+from tests.impls.fitting import ON_CPU, fitting, skip_unless_differentiable
 
 SHAPES = {"generate": 999, "sequence": 999, "train_step": 99}
 
@@ -45,7 +45,7 @@ def rng(seed=0):
     return np.random.default_rng(seed)
 
 
-@pytest.mark.parametrize("implementation", REGISTRY)
+@pytest.mark.parametrize("implementation", ON_CPU)
 @pytest.mark.parametrize("name", WORKLOADS)
 def test_the_outcome_is_right(implementation, name):
     if name == "train_step":
@@ -330,8 +330,8 @@ def test_timed_weights_use_every_weight(nonlinearity):
 
 
 def test_timed_weights_are_the_same_in_every_implementation_and_differ_by_seed():
-    config = fitting(GeneratorConfig(hidden_size=9, num_layers=2), *REGISTRY)
-    models = [impls.create(name, config, seed=seed) for seed, name in enumerate(REGISTRY)]
+    config = fitting(GeneratorConfig(hidden_size=9, num_layers=2), *ON_CPU)
+    models = [impls.create(name, config, seed=seed) for seed, name in enumerate(ON_CPU)]
     for model in models:
         load_timed_weights(model, seed=3)
     first = {name: weight.detach().clone() for name, weight in models[0].weights().items()}

@@ -16,6 +16,9 @@ FEW_SHAPES = (
     (GeneratorConfig(2, 20, num_layers=2, nonlinearity="relu", bias=False), 41, 9),
 )
 CPU = torch.device("cpu")
+# The implementations that are written for each kind of device.
+ON_CPU = tuple(name for name, entry in impls.REGISTRY.items() if "cpu" in entry.devices)
+ON_CUDA = tuple(name for name, entry in impls.REGISTRY.items() if "cuda" in entry.devices)
 
 
 def dtype_of(*names):

@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import impls
-from impls import REGISTRY, GeneratorConfig
+from impls import GeneratorConfig
 from impls.generator import initial_weights, with_orthogonal_recurrence
-from tests.impls.fitting import dtype_of, fitting, skip_unless
+from tests.impls.fitting import ON_CPU, dtype_of, fitting, skip_unless
 
-every = pytest.mark.parametrize("name", REGISTRY)
+every = pytest.mark.parametrize("name", ON_CPU)
 FORCED = torch.tensor([True, False, True, False, False])
 
 
