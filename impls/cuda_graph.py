@@ -11,12 +11,14 @@ through time is a second graph.
 A graph reads and writes at the addresses it was recorded with. Whatever is handed out is a copy,
 and the next call overwrites the states of this one: where a backward pass finds that another
 forward pass has come between, it replays its own first, on the arguments that autograd has saved
-and whose versions it has checked. Some graphs are kept, by shape, dtype, device, gradients and the
-weights' addresses; the first call of each records it, and waits for the GPU.
+and whose versions it has checked. Some graphs are kept, by shape, dtype, device, gradients, the
+weights' addresses and the precision of products; the first call of each records it, and waits for
+the GPU.
 
 Where it loses: the GPU still starts several kernels a step, one after the other, each of which
-reads its weights anew; and every shape costs a recording and memory of its own. It cannot itself be
-called while somebody else records a graph.
+reads its weights anew; every shape costs a recording, and memory of its own that grows with its
+steps, without gradients too: some kernels for each. It cannot itself be called while somebody else
+records a graph.
 """
 
 import threading
@@ -196,11 +198,10 @@ class _Kept:
     ) -> _Recorded:
         """The graphs for such a call."""
         places = tuple(weight.data_ptr() for weight in weights.values())
-        key = (inputs.shape, inputs.dtype, inputs.device, wanted, places)
+        precision = torch.backends.cuda.matmul.fp32_precision  # is recorded with the products
+        key = (inputs.shape, inputs.dtype, inputs.device, wanted, places, precision)
         with self._recording:
             if key not in self._found:
-                while len(self._found) >= MOST_GRAPHS:
-                    self._found.popitem(last=False)
                 self._found[key] = self._record(config, weights, inputs, wanted)
             self._found.move_to_end(key)
             return self._found[key]
@@ -212,11 +213,13 @@ class _Kept:
         inputs: Tensor,
         wanted: tuple[bool, ...],
     ) -> _Recorded:
-        if inputs.device not in self._cuda:
-            self._cuda[inputs.device] = Cuda(inputs.device)
+        cuda = self._cuda.get(inputs.device) or Cuda(inputs.device)
+        self._cuda[inputs.device] = cuda
         # Also within inference_mode: buffers that are made there cannot be written to outside.
-        with torch.inference_mode(mode=False), torch.no_grad():
+        with self._lock, cuda.turn(), torch.inference_mode(mode=False), torch.no_grad():
+            while len(self._found) >= MOST_GRAPHS:
+                self._found.popitem(last=False)
             # Detached, they keep the memory that the graph reads, whatever becomes of the module.
             held = {name: weight.detach() for name, weight in weights.items()}
             loop = StaticLoop(config, held, inputs, wanted)
-            return _Recorded(loop, self._cuda[inputs.device], self._lock)
+            return _Recorded(loop, cuda, self._lock)

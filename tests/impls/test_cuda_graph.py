@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import impls
+from bench import environment
 from bench.config import TOLERANCE
 from bench.parity import compare, draw_trial
 from impls import GeneratorConfig, cuda_graph
@@ -92,7 +93,7 @@ def test_outputs_states_and_gradients(dtype, config, forced, batch, weights_seed
     assert errors.gradient <= TOLERANCE[str(dtype).removeprefix("torch.")]
 
 
-def test_another_pattern_is_no_new_graph_and_the_same_one_no_copy(recorder, monkeypatch):
+def test_another_pattern_is_no_new_graph_and_the_same_one_no_copy(recorder):
     model, (inputs, forced) = make(), drawn(9, 3, dtype=torch.float64)
     other = forced.clone()
     other[4] = ~other[4]
@@ -204,6 +205,15 @@ def test_weights_are_live_where_they_lie_and_where_they_move(recorder):
     assert recorder.recorded == 2
     model.load_state_dict({k: 2 * v for k, v in model.state_dict().items()}, assign=True)
     assert_same(gradients(model, inputs, forced), gradients(manual(model), inputs, forced))
+    assert recorder.recorded == 4
+
+
+def test_another_precision_of_products_is_another_graph(recorder):
+    model, (inputs, forced) = make(), drawn(9, 3, dtype=torch.float64)
+    with environment.pinned(1):
+        gradients(model, inputs, forced)
+        torch.backends.cuda.matmul.fp32_precision = "tf32"
+        gradients(model, inputs, forced)
     assert recorder.recorded == 4
 
 
