@@ -25,6 +25,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -91,15 +92,19 @@ class _Rollout(torch.autograd.Function):
 
 
 class Cuda:
-    """The device's side of one instance: recording, and whose turn it is.
+    """The device's side: recording, and whose turn it is.
+
+    What is recorded on a stream shares its libraries' room for half-done sums, up to 32 MiB: so
+    all graphs of a device are recorded on one stream, and no two of them ever run at once.
 
     Args:
-        device: where the instance computes.
+        device: where to compute.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._lock = threading.Lock()
         self._free = torch.cuda.Event()  # type: ignore[no-untyped-call]
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
@@ -117,19 +122,26 @@ class Cuda:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Use the buffers on the current stream, when the last who did on another is done."""
-        with torch.cuda.device(self._device):
+        """Use graphs on the current stream, when the last who did so on another is done."""
+        with self._lock, torch.cuda.device(self._device):
             stream = torch.cuda.current_stream()
             stream.wait_event(self._free)
-            yield
-            self._free.record(stream)
+            try:
+                yield
+            finally:  # also what was queued before an error
+                self._free.record(stream)
+
+
+@lru_cache
+def _cuda(device: torch.device) -> Cuda:
+    return Cuda(device)
 
 
 class _Recorded:
     """One shape: its buffers, its graphs, and whose states lie in the buffers."""
 
-    def __init__(self, loop: StaticLoop, cuda: Cuda, lock: threading.Lock) -> None:
-        self._loop, self._cuda, self._lock = loop, cuda, lock
+    def __init__(self, loop: StaticLoop, cuda: Cuda) -> None:
+        self._loop, self._cuda = loop, cuda
         self._forced: list[bool] | None = None
         self._owner: object = None
         self._forward = cuda.record(loop.forward)
@@ -139,7 +151,7 @@ class _Recorded:
         self, inputs: Tensor, forced: list[bool], h0: Tensor, owner: object = None
     ) -> Outcome:
         """Copies of the predictions and of h_n; from now on the states are those of ``owner``."""
-        with self._lock, self._cuda.turn(), torch.no_grad():
+        with self._cuda.turn(), torch.no_grad():
             self._run(inputs, forced, h0, owner)
             return self._loop.predictions.clone(), self._loop.h_n.clone()
 
@@ -154,7 +166,7 @@ class _Recorded:
     ) -> list[Tensor | None]:
         """Copies of the gradients that are wanted."""
         loop = self._loop
-        with self._lock, self._cuda.turn(), torch.no_grad():
+        with self._cuda.turn(), torch.no_grad():
             if self._owner is not owner:
                 self._run(inputs, forced, h0, owner)
             loop.d_predictions.copy_(d_predictions)
@@ -182,8 +194,6 @@ class _Kept:
 
     def __init__(self) -> None:
         self._found: OrderedDict[tuple[Any, ...], _Recorded] = OrderedDict()
-        self._cuda: dict[torch.device, Cuda] = {}
-        self._lock = threading.Lock()
         self._recording = threading.Lock()
 
     def __reduce__(self) -> tuple[type["_Kept"], tuple[()]]:
@@ -213,13 +223,12 @@ class _Kept:
         inputs: Tensor,
         wanted: tuple[bool, ...],
     ) -> _Recorded:
-        cuda = self._cuda.get(inputs.device) or Cuda(inputs.device)
-        self._cuda[inputs.device] = cuda
+        cuda = _cuda(inputs.device)
         # Also within inference_mode: buffers that are made there cannot be written to outside.
-        with self._lock, cuda.turn(), torch.inference_mode(mode=False), torch.no_grad():
+        with cuda.turn(), torch.inference_mode(mode=False), torch.no_grad():
             while len(self._found) >= MOST_GRAPHS:
                 self._found.popitem(last=False)
             # Detached, they keep the memory that the graph reads, whatever becomes of the module.
             held = {name: weight.detach() for name, weight in weights.items()}
             loop = StaticLoop(config, held, inputs, wanted)
-            return _Recorded(loop, cuda, self._lock)
+            return _Recorded(loop, cuda)
