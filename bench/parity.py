@@ -16,6 +16,7 @@ from torch import Tensor
 
 import impls
 from bench.config import TOLERANCE
+from bench.errors import telling_line
 from bench.schema import Parity
 from impls import GeneratorConfig, reference
 from impls.generator import Generator
@@ -257,8 +258,8 @@ def some_sequences(batch_size: int) -> NDArray[np.int64]:
 
 
 def one_line(error: BaseException) -> str:
-    """An exception's type and the first line of its message."""
-    message = str(error).strip().partition("\n")[0]
+    """An exception's type and the line of its message that tells what was wrong."""
+    message = telling_line(str(error))
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 

@@ -80,6 +80,11 @@ REGISTRY: dict[str, Entry] = {
         requires=("triton",),
         extra="triton",
     ),
+    "cuda_graph": Entry(
+        "impls.cuda_graph:CudaGraph",
+        "the hand-written loop, one recorded CUDA graph a call",
+        devices=("cuda",),
+    ),
     "onnx_runtime": Entry(
         "impls.onnx_runtime:OnnxRuntime",
         "ONNX Runtime's RNN, one call a run of steps; inference only",

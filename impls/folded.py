@@ -66,7 +66,8 @@ class Folded(Generator):
         """U, W + U V, b + U c and a second bias of zeros: what nn.RNN wants."""
         w = self.weights()
         recurrence, bias = folded_weights(w)
-        return [w["weight_ih_l0"], recurrence, bias, torch.zeros_like(bias)]
+        folded = [w["weight_ih_l0"], recurrence, bias, torch.zeros_like(bias)]
+        return in_one_piece(folded) if bias.is_cuda else folded
 
     def _without_inputs(
         self, steps: int, h: Tensor, weights: list[Tensor]
@@ -85,3 +86,13 @@ class Folded(Generator):
             bidirectional=False,
             batch_first=False,
         )
+
+
+def in_one_piece(weights: list[Tensor]) -> list[Tensor]:
+    """The same as views of one block, in order, as nn.RNN lays its own out for cuDNN.
+
+    Weights that lie apart are put together by every call of cuDNN's, with a warning.
+    """
+    block = torch.cat([weight.flatten() for weight in weights])
+    pieces = torch.split(block, [weight.numel() for weight in weights])
+    return [piece.view_as(weight) for piece, weight in zip(pieces, weights, strict=True)]

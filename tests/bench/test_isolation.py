@@ -39,6 +39,8 @@ CONFIG = RunConfig(
 BAD = {
     "segfaults_in_parity": r"^parity: the process was ended by SIGSEGV",
     "exits_in_training": r"^training: the process ended itself with status 7$",
+    "fails_to_compile": r"^raised CompilationError: at 3:8: Input shapes should have M >= ",
+    "fails_to_launch": r"AcceleratorError: CUDA error: too many resources requested for launch$",
     "raises_when_timed": r"^timing generate at batch 1: RuntimeError: out of kernels$",
     "exits_when_timed": r"^timing generate at batch 1: the process ended itself with status 7$",
     "segfaults_when_timed": r"^timing generate at batch 1: the process was ended by SIGSEGV",

@@ -18,6 +18,7 @@ FEW_SHAPES = (
 CPU = torch.device("cpu")
 # What is written for CUDA alone is tested on the CPU by its own tests, in Triton's interpreter.
 ON_CPU = tuple(name for name, entry in REGISTRY.items() if "cpu" in entry.devices)
+ON_CUDA = tuple(name for name, entry in REGISTRY.items() if "cuda" in entry.devices)
 # The others compile with a C++ compiler, for many seconds, whatever is new in size or dtype: they
 # cannot run what is drawn, and are tested on a few fixed cases beside their own tests.
 UNCOMPILED = [name for name in ON_CPU if not REGISTRY[name].compiles]

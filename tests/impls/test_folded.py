@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import impls
 from impls import GeneratorConfig
-from impls.folded import Folded
+from impls.folded import Folded, in_one_piece
 from impls.folding import runs
 
 
@@ -46,3 +46,33 @@ def test_a_run_is_one_call(forced, of_inputs, without, monkeypatch):
 def test_two_layers_are_refused():
     reason = Folded.unsupported(GeneratorConfig(num_layers=2), torch.device("cpu"), torch.float32)
     assert reason == "folds the feedback of one layer, not of 2"
+
+
+def assert_in_one_piece(weights):
+    """They lie one after the other from the beginning of one block, as cuDNN wants them."""
+    start = weights[0].untyped_storage().data_ptr()
+    for weight in weights:
+        assert weight.data_ptr() == start
+        start += weight.numel() * weight.element_size()
+
+
+def test_in_one_piece_they_are_the_same_weights():
+    apart = [torch.randn(3, 1, requires_grad=True), torch.randn(3, 3, requires_grad=True)]
+    together = in_one_piece(apart)
+    assert_in_one_piece(together)
+    assert all(map(torch.equal, together, apart))
+    factors = [torch.randn(3, 1), torch.randn(3, 3)]
+    sum((a * b).sum() for a, b in zip(together, factors, strict=True)).backward()
+    assert all(torch.equal(weight.grad, b) for weight, b in zip(apart, factors, strict=True))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["torch_rnn", "folded"])
+def test_on_cuda_the_weights_lie_in_one_piece(name):
+    """They were put so when they were moved, and loading others has left them there."""
+    model = impls.create(name, GeneratorConfig(), device="cuda")
+    assert_in_one_piece(model.rnn._flat_weights)
+    if name == "folded":
+        assert_in_one_piece(model._folded())
+    # What cuDNN would warn of is an error here.
+    model(torch.randn(9, 2, 1, device="cuda"), torch.arange(9) < 3)[0].sum().backward()

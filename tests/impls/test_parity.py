@@ -9,8 +9,15 @@ from hypothesis import strategies as st
 import impls
 from bench.config import TOLERANCE
 from bench.parity import compare, draw_trial
-from impls import REGISTRY, GeneratorConfig
-from tests.impls.fitting import UNCOMPILED, dtype_of, few_shapes, fitting, skip_unless
+from impls import GeneratorConfig
+from tests.impls.fitting import (
+    ON_CUDA,
+    UNCOMPILED,
+    dtype_of,
+    few_shapes,
+    fitting,
+    skip_unless,
+)
 
 CONFIGS = st.builds(
     GeneratorConfig,
@@ -80,16 +87,13 @@ def test_weights_are_interchangeable(source, sink, config, forced, seed):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("name", [n for n, entry in REGISTRY.items() if "cuda" in entry.devices])
+@pytest.mark.parametrize("name", ON_CUDA)
 def test_parity_on_cuda(name):
     from bench import environment, parity
 
+    cuda, config = torch.device("cuda"), GeneratorConfig(num_layers=2)
+    if impls.load(name).unsupported(config, cuda, torch.float32):
+        config = GeneratorConfig()
     with environment.pinned(1):
-        outcome = parity.check(
-            name,
-            fitting(GeneratorConfig(num_layers=2), name),
-            torch.device("cuda"),
-            torch.float32,
-            seed=0,
-        )
+        outcome = parity.check(name, config, cuda, torch.float32, seed=0)
     assert outcome.passed, outcome
