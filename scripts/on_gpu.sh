@@ -2,7 +2,7 @@
 # Everything that needs a GPU, in one command and under nine minutes: the tests marked gpu, the
 # checks of every CUDA implementation, a short self-test of the harness, and the benchmark.
 #
-#   scripts/on_gpu.sh [--device cuda] [--rehearse] [FOLDER]
+#   scripts/on_gpu.sh [--device cuda] [--impl NAME,NAME] [--rehearse] [FOLDER]
 #
 # FOLDER, results/gpu unless given, then holds gpu.json with its plots in gpu/, selftest.json and
 # log.txt. Every part has a time of its own, after which it is ended and what it has done is kept;
@@ -27,12 +27,17 @@ refuse() {
     exit 2
 }
 
-device=cuda rehearse='' folder=''
+device=cuda names='' rehearse='' folder=''
 while (($#)); do
     case $1 in
         --device)
             (($# > 1)) || refuse '--device needs a name, such as cuda or cuda:1'
             device=$2
+            shift
+            ;;
+        --impl)
+            (($# > 1)) || refuse '--impl needs a comma list of names; see python -m bench list'
+            names=$2
             shift
             ;;
         --rehearse) rehearse=yes ;;
@@ -92,10 +97,11 @@ part() {
 if command -v nvidia-smi > /dev/null; then
     nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv 2>&1 | tee -a "$log"
 fi
-names=$("$python" -c '
+every=$("$python" -c '
 from impls import REGISTRY
 print(",".join(name for name, entry in REGISTRY.items() if "cuda" in entry.devices))
 ') || refuse "$python cannot import this project; set PYTHON"
+names=${names:-$every}
 say "$names on $device"
 
 size=() sampling=(--preset quick --time-budget "$((benchmark_seconds / 2))")

@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 
 from bench import records
+from impls import REGISTRY
 from tests.impls.fitting import ON_CUDA
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "scripts" / "on_gpu.sh"
 PARTS = ["tests", "check", "selftest", "benchmark"]
 NINE_MINUTES = 540
+# What compiles for a minute is rehearsed by its own tests.
+UNCOMPILED = tuple(name for name in ON_CUDA if not REGISTRY[name].compiles)
 
 
 def on_gpu(*arguments, **environment):
@@ -28,7 +31,8 @@ def on_gpu(*arguments, **environment):
 def rehearsed(tmp_path_factory):
     """A rehearsal whose tests get one second: what it printed, and its folder."""
     folder = tmp_path_factory.mktemp("rehearsal") / "gpu"
-    return on_gpu("--device", "cpu", "--rehearse", folder, TESTS_SECONDS="1"), folder
+    asked = ["--impl", ",".join(UNCOMPILED)]
+    return on_gpu("--device", "cpu", "--rehearse", *asked, folder, TESTS_SECONDS="1"), folder
 
 
 def test_it_goes_the_whole_way_and_names_what_failed(rehearsed):
@@ -38,10 +42,10 @@ def test_it_goes_the_whole_way_and_names_what_failed(rehearsed):
     assert done.stdout.endswith("failed:\n  tests (not done in 1 s)\n")
 
 
-def test_it_leaves_a_result_file_of_every_cuda_implementation(rehearsed):
+def test_it_leaves_a_result_file_of_what_was_asked_for(rehearsed):
     _, folder = rehearsed
     result = records.load(folder / "gpu.json")
-    assert tuple(case.implementation for case in result.cases) == ON_CUDA
+    assert tuple(case.implementation for case in result.cases) == UNCOMPILED
     statuses = {case.implementation: case.status for case in result.cases}
     assert statuses["torch_rnn"] == "ok"
     assert statuses["cuda_graph"] == "unsupported"
@@ -68,6 +72,7 @@ def test_an_earlier_result_stays(rehearsed):
     [
         (["--devise"], "unknown option --devise"),
         (["--device"], "--device needs a name"),
+        (["--impl"], "--impl needs a comma list of names"),
         (["a", "b"], "one folder, not two: a and b"),
     ],
 )
@@ -80,7 +85,7 @@ def test_bad_arguments(arguments, message):
 def test_the_help_is_the_scripts_own():
     done = on_gpu("--help")
     assert done.returncode == 0
-    assert "scripts/on_gpu.sh [--device cuda] [--rehearse] [FOLDER]" in done.stdout
+    assert "scripts/on_gpu.sh [--device cuda] [--impl NAME,NAME] [--rehearse] [FOLDER]" in done.stdout
     assert "set -uo" not in done.stdout
 
 
@@ -88,3 +93,12 @@ def test_all_parts_together_take_less_than_nine_minutes():
     boxes = re.findall(r"^\w+_seconds=(?:\$\{\w+:-)?(\d+)", SCRIPT.read_text(), re.MULTILINE)
     assert len(boxes) == len(PARTS) + 1
     assert sum(map(int, boxes)) < NINE_MINUTES
+
+
+def test_every_cuda_implementation_is_asked_for_unless_names_are_given(tmp_path):
+    stand_in = tmp_path / "python"
+    stand_in.write_text(f'#!/bin/sh\n[ "$1" = -c ] && exec {sys.executable} "$@"\necho "$@"\n')
+    stand_in.chmod(0o755)
+    done = on_gpu(tmp_path / "gpu", PYTHON=str(stand_in))
+    assert f"-m bench check --impl {','.join(ON_CUDA)} --device cuda\n" in done.stdout
+    assert f"-m bench run --impl {','.join(ON_CUDA)} --device cuda --recipe none" in done.stdout
