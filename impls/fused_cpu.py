@@ -71,10 +71,13 @@ class _Rollout(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         T, B, I = inputs.shape  # noqa: E741
         L, H = config.num_layers, config.hidden_size
-        inputs, flat = inputs.contiguous(), torch.cat([weight.flatten() for weight in weights])
-        *packed, bias, v, c = packing.for_forward(flat.numpy(), L, I, H, config.bias)
+        # NumPy's, here and below: torch would share it among threads that then spin for a while
+        # on the cores that the kernel's own threads want.
+        flat = np.concatenate([weight.numpy(force=True) for weight in weights], axis=None)
+        inputs = inputs.contiguous()
+        *packed, bias, v, c = packing.for_forward(flat, L, I, H, config.bias)
         predictions, h_n = inputs.new_empty(T, B, I), inputs.new_empty(L, B, H)
-        states = spare.empty((L, T + 1, B, v.shape[1]) if keep else (0, 0, 0, 0), flat)
+        states = spare.empty((L, T + 1, B, v.shape[1]) if keep else (0, 0, 0, 0), inputs)
         _in_tiles(
             recurrence.forward,
             (
@@ -86,7 +89,8 @@ class _Rollout(torch.autograd.Function):
         )  # fmt: skip
         if keep:
             ctx.config, ctx.forced = config, forced
-            ctx.save_for_backward(flat, masks, inputs, predictions, states)
+            kept = torch.from_numpy(flat), masks, inputs, predictions, states
+            ctx.save_for_backward(*kept)
         return predictions, h_n
 
     @staticmethod
@@ -112,10 +116,10 @@ class _Rollout(torch.autograd.Function):
             d_flat.numpy(),
         )  # fmt: skip
         sizes, shapes = _layout(config)
-        d_weights = (d_flat.view(-1) if len(shares) == 1 else d_flat.sum(0)).split(sizes)
+        summed = d_flat.view(-1) if len(shares) == 1 else torch.from_numpy(d_flat.numpy().sum(0))
         return (
             *(None, None, None, None, d_inputs, d_h0 if len(d_h0) else None),
-            *(d.view(shape) for d, shape in zip(d_weights, shapes, strict=True)),
+            *(d.view(shape) for d, shape in zip(summed.split(sizes), shapes, strict=True)),
         )
 
 
