@@ -8,8 +8,9 @@ STAMP := $(VENV)/.installed
 bench: $(STAMP)
 	$(VENV)/bin/python -m bench run
 
+# Two at once, file by file: what a file has set up or compiled is there for all of its tests.
 test: $(STAMP)
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .

@@ -46,6 +46,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(f"needs a CUDA device; torch {torch.__version__} sees none")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def no_worker_of_ours():
+    """A pytest that a test starts is its own: as one of several it would time nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PYTEST_XDIST_WORKER", raising=False)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def one_thread():
     threads = torch.get_num_threads()

@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[1]
 FAST = ["--benchmark-max-time=0.01", "--benchmark-min-rounds=1", "--benchmark-warmup=off"]
 TRAINED = ["torch_rnn", "manual_cell"]  # cheap ones: this is about the command
 ONE = ["-k", f"train_step-1 and ({' or '.join(TRAINED)})"]
+PAIR = ["tests/test_benchmark.py", *ONE]
 
 
 def pytest_run(*arguments, **environment):
@@ -32,8 +33,9 @@ def test_saving_and_comparing(tmp_path):
         assert (info["steps"], info["batch_size"], info["threads"]) == (99, 1, 1)
         assert info["steps_per_second"] == 99 / benchmark["stats"]["median"]
         assert 0 < info["output_error"] < 1e-5
-    second = pytest_run("--benchmark-only", *FAST, *ONE, storage, "--benchmark-compare")
+    second = pytest_run("--benchmark-only", *FAST, *PAIR, storage, "--benchmark-compare")
     assert second.returncode == 0, second.stdout
+    assert "2 passed" in second.stdout
     assert "0001_one" in second.stdout
     tool = subprocess.run(
         [Path(sys.executable).with_name("pytest-benchmark"), storage.replace("--benchmark-", "--"),
@@ -58,8 +60,8 @@ def test_what_is_wrong_is_not_timed(tmp_path):
         "REGISTRY['manual_cell'] = Entry('tests.liars.detached_feedback:Liar', 'cheats')\n"
     )
     done = pytest_run(
-        "--benchmark-only", *FAST, *ONE, "-p", "break_manual_cell", PYTHONPATH=str(tmp_path)
+        "--benchmark-only", *FAST, *PAIR, "-p", "break_manual_cell", PYTHONPATH=str(tmp_path)
     )
     assert done.returncode == 1
     assert "manual_cell on cpu is not timed: parity: gradient error" in done.stdout
-    assert f"{len(TRAINED) - 1} passed" in done.stdout
+    assert "1 passed" in done.stdout

@@ -59,7 +59,11 @@ CAUGHT = [
 
 @pytest.fixture(autouse=True)
 def short_measurements(monkeypatch):
-    """Less patience in what is not tested here; the floor stays a measurement."""
+    """Less patience in what is not tested here; the floor stays a measurement.
+
+    A tenth of the block: it is filled with look-ups that get new data, so each is real work once.
+    """
+    monkeypatch.setattr(measure, "SHORTEST_BLOCK_SECONDS", 0.002)
     monkeypatch.setattr(ceilings, "REPEATS", 3)
     monkeypatch.setattr(ceilings, "PRODUCT_SIZES", (256,))
     monkeypatch.setattr(ceilings, "LARGE_COPY_BYTES", 1 << 24)

@@ -21,6 +21,7 @@ from bench.errors import BenchError
 from bench.messages import Arm
 from bench.remote import CaseError, Remote, WorkerLostError
 from impls import REGISTRY, Entry, GeneratorConfig
+from tests.bench.started import started_in_a_terminal
 
 ROOT = Path(__file__).parents[2]
 HONEST = ("manual_cell", "torch_cell")
@@ -185,12 +186,11 @@ def test_who_ends_the_process_later_is_blamed_all_the_same():
 def hanging_run(tmp_path):
     """A run in a process group of its own, while its worker is in a call that never ends."""
     environment, children = os.environ | {"TMPDIR": str(tmp_path)}, []
-    with subprocess.Popen(
+    with started_in_a_terminal(
         [sys.executable, "-c", HANGING_RUN, str(tmp_path / "r.json")],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,
-        text=True,
         start_new_session=True,
     ) as parent:
         try:
@@ -200,7 +200,7 @@ def hanging_run(tmp_path):
             assert any("spawn_main" in command(child) for child in children)
             yield parent, children
         finally:
-            for process in (parent, *children):
+            for process in children:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
 

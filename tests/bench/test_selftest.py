@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bench import measure, records, selftest, slowed
+from bench import measure, records, selftest, slowed, workloads
 from bench.cli import main
 from bench.errors import BenchError
 from bench.progress import Silent
@@ -99,7 +99,9 @@ def test_the_slowed_cell_is_right_and_busy_for_a_twentieth_of_its_time(monkeypat
 def test_a_small_real_one_from_end_to_end(tmp_path, capsys, monkeypatch):
     quick = replace(selftest.PRESETS["quick"], seconds=0.0)
     monkeypatch.setattr(selftest, "PRESETS", {"quick": quick, "default": quick})
-    monkeypatch.setattr(measure, "LONGEST_WARM_UP_SECONDS", 0.2)
+    monkeypatch.setattr(workloads, "LONG_POINTS", 201)
+    monkeypatch.setattr(measure, "WINDOW_SECONDS", 0.02)
+    monkeypatch.setattr(measure, "LONGEST_WARM_UP_SECONDS", 0.05)
     config = selftest.SelfTestConfig(runs=2, pairs=3)
     outcome = selftest.execute(config, Silent(), start=Inline)
     assert [run.preset for run in outcome.pool] == ["quick"] * 2 + ["default"] * 2

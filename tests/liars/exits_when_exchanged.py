@@ -17,4 +17,7 @@ class Liar(ManualCell):
             known = self.first.setdefault(inputs.data_ptr(), inputs.clone())
             if not torch.equal(known, inputs):
                 os._exit(7)
+            # At once: blocks of many calls get memory of their own when the warm-up is over, and
+            # blocks of few, which a busy machine makes of slow calls, would keep that of before.
+            return torch.zeros_like(inputs), h0
         return super().rollout(inputs, forced, h0)
