@@ -1,0 +1,58 @@
+"""Very long closed loops: finite to the end, and as exact there as at the beginning."""
+
+import numpy as np
+import pytest
+import torch
+
+import impls
+from bench.config import LONG_TOLERANCE
+from bench.parity import tensor_error
+from bench.workloads import load_timed_weights
+from impls import GeneratorConfig, reference
+from tests.impls.fitting import ON_CUDA, UNCOMPILED
+
+STEPS, PIECE, FORCED, COMPARED = 100_000, 100, 50, 10
+CONFIG = GeneratorConfig(hidden_size=32)
+
+
+@pytest.mark.parametrize("name", UNCOMPILED)
+def test_a_hundred_thousand_free_steps(name):
+    run_long(name, "cpu")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ON_CUDA)
+def test_a_hundred_thousand_free_steps_on_cuda(name):
+    run_long(name, "cuda")
+
+
+def run_long(name, device):
+    model = impls.create(name, CONFIG, device=device)
+    load_timed_weights(model, seed=3)
+    inputs = torch.full((STEPS, 1, 1), float("nan"), device=device)
+    inputs[:FORCED, 0, 0] = 0.6 * torch.cos(0.1 * torch.arange(FORCED, device=device))
+    forced = torch.arange(STEPS) < FORCED
+    with torch.inference_mode():
+        predictions, h_n = model(inputs, forced)
+        assert torch.isfinite(predictions).all()
+        assert torch.isfinite(h_n).all()
+        assert predictions[-1000:].std() > 1e-3, "it has come to rest: nothing is tested"
+        follow(model, inputs[:FORCED])
+
+
+def follow(model, given):
+    """The same run in pieces; some of them again by the reference, from the state they began in."""
+    weights = {name: w.double().cpu().numpy() for name, w in model.weights().items()}
+    y, h = model(given, torch.ones(len(given), dtype=torch.bool))
+    first = torch.arange(PIECE) == 0
+    blank = torch.full((PIECE, 1, 1), float("nan"), device=given.device)
+    for piece in range((STEPS - FORCED) // PIECE):
+        inputs, h0 = torch.cat([y[-1:], blank[1:]]), h
+        y, h = model(inputs, first, h0)
+        if piece % COMPARED == 0:
+            exact = reference.forward(
+                model.config, weights, inputs.double().cpu().numpy(), first.tolist(),
+                h0.double().cpu().numpy(),
+            )  # fmt: skip
+            errors = [tensor_error(y, exact.predictions), tensor_error(h, exact.h_n)]
+            assert np.max(errors) < LONG_TOLERANCE["float32"], piece
