@@ -10,6 +10,7 @@ import pytest
 from bench import selftest
 from bench.config import PRESETS, RunConfig
 from bench.records import load
+from impls import REGISTRY
 from tests.readme import CONSOLE, MARKDOWN, PAGES, README, ROOT, output
 
 TEXT = README.read_text(encoding="utf-8")
@@ -45,7 +46,9 @@ def test_every_command_is_there():
 def test_the_reference_is_a_whole_default_run():
     result = load(REFERENCE)
     seconds = PRESETS["default"].seconds
-    assert result.config == RunConfig(sampling_seconds=seconds)
+    then = result.config.implementations  # others may have joined since
+    assert [name for name in REGISTRY if name in then] == list(then)
+    assert result.config == RunConfig(implementations=then, sampling_seconds=seconds)
     assert result.environment.git_dirty is False
     assert {case.status for case in result.cases} == {"ok"}
     assert all(case.accuracy.mse_mean <= 0.05 for case in result.cases if case.differentiable)

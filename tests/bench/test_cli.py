@@ -44,7 +44,7 @@ BAD_OPTIONS = {
         f"(known: {', '.join(sorted(REGISTRY))})",
     ),
     "one unknown of several": (("--impl", "torch_rnn,mamual_cell"), "did you mean 'manual_cell'?"),
-    "unlike any name": (("--impl", "xyz"), "unknown implementation 'xyz' (known: cuda_graph, "),
+    "unlike any name": (("--impl", "xyz"), "unknown implementation 'xyz' (known: compiled, "),
     "empty implementation": (("--impl", "torch_rnn,"), "--impl must be all or a comma list"),
     "unknown baseline": (("--baseline", "torch_cel"), "did you mean 'torch_cell'?"),
     "unknown task": (("--task", "cosin"), "unknown task 'cosin'; did you mean 'cosine'?"),

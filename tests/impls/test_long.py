@@ -6,7 +6,7 @@ import torch
 
 import impls
 from bench.config import LONG_TOLERANCE
-from bench.parity import tensor_error
+from bench.parity import array, tensor_error, weight_arrays
 from bench.workloads import load_timed_weights
 from impls import GeneratorConfig, reference
 from tests.impls.fitting import ON_CUDA, UNCOMPILED
@@ -42,7 +42,7 @@ def run_long(name, device):
 
 def follow(model, given):
     """The same run in pieces; some of them again by the reference, from the state they began in."""
-    weights = {name: w.double().cpu().numpy() for name, w in model.weights().items()}
+    weights = weight_arrays(model)
     y, h = model(given, torch.ones(len(given), dtype=torch.bool))
     first = torch.arange(PIECE) == 0
     blank = torch.full((PIECE, 1, 1), float("nan"), device=given.device)
@@ -51,8 +51,10 @@ def follow(model, given):
         y, h = model(inputs, first, h0)
         if piece % COMPARED == 0:
             exact = reference.forward(
-                model.config, weights, inputs.double().cpu().numpy(), first.tolist(),
-                h0.double().cpu().numpy(),
-            )  # fmt: skip
-            errors = [tensor_error(y, exact.predictions), tensor_error(h, exact.h_n)]
+                model.config, weights, array(inputs), first.tolist(), array(h0)
+            )
+            errors = [
+                tensor_error(array(y), exact.predictions),
+                tensor_error(array(h), exact.h_n),
+            ]
             assert np.max(errors) < LONG_TOLERANCE["float32"], piece
