@@ -48,6 +48,7 @@ from torch.nn import functional as F
 
 from impls.compiler import no_compiler_reason
 from impls.generator import GeneratorConfig, OwnWeights, wants_gradients
+from impls.gradients import weight_gradients
 
 # Steps of a chunk, by whether the batch is one sequence; see above for others.
 ALONE, TOGETHER = 8, 4
@@ -112,12 +113,14 @@ class _Rollout(torch.autograd.Function):
         d_a, d_y, d_x = _back(config, flags, states, d_predictions, d_h_n, weights)
         forced = flags[:, None, None]
         read = torch.where(forced, inputs, torch.cat([inputs[:1], predictions[:-1]]))
-        found = _weight_gradients(config, read, h0, states, d_a, d_y)
+        before = (torch.cat([h0[k : k + 1], of[:-1]]) for k, of in enumerate(states.unbind(1)))
+        below = (read, *states.unbind(1)[:-1])
+        found = weight_gradients(config, d_a.unbind(1), d_y, before, below, states[:, -1])
         recurrent = dict(zip(config.weight_shapes(), weights, strict=True))
         d_h0 = [d_a[0, k] @ recurrent[f"weight_hh_l{k}"] for k in range(config.num_layers)]
         return (
             *(None, None, None, torch.where(forced, d_x, 0.0), torch.stack(d_h0)),
-            *(found[name] for name in config.weight_shapes()),
+            *found,
         )
 
 
@@ -171,36 +174,6 @@ def _back(
         *of_steps, d_fed, d_h = chunk(detached, forced, d_said, reached, d_fed, d_h)
         found.append(of_steps)
     return (torch.cat(parts)[padding:] for parts in zip(*found[::-1], strict=True))
-
-
-def _weight_gradients(
-    config: GeneratorConfig, read: Tensor, h0: Tensor, states: Tensor, d_a: Tensor, d_y: Tensor
-) -> dict[str, Tensor]:
-    """One product over all steps and sequences for each matrix.
-
-    Args:
-        config: of the generator.
-        read: x (T, B, I) of every step, whether given or fed back.
-        h0: (L, B, H).
-        states: (T, L, B, H).
-        d_a: (T, L, B, H).
-        d_y: (T, B, I).
-    """
-    found = {}
-    for k in range(config.num_layers):
-        before = torch.cat([h0[k : k + 1], states[:-1, k]])
-        found[f"weight_ih_l{k}"] = _over_all(d_a[:, k], read)
-        found[f"weight_hh_l{k}"] = _over_all(d_a[:, k], before)
-        if config.bias:
-            found[f"bias_ih_l{k}"] = d_a[:, k].sum((0, 1))
-            found[f"bias_hh_l{k}"] = found[f"bias_ih_l{k}"].clone()
-        read = states[:, k]
-    return found | {"readout.weight": _over_all(d_y, read), "readout.bias": d_y.sum((0, 1))}
-
-
-def _over_all(d: Tensor, x: Tensor) -> Tensor:
-    """The sum of d x^T over steps and sequences: (m, n) of (T, B, m) and (T, B, n)."""
-    return d.flatten(0, 1).t() @ x.flatten(0, 1)
 
 
 def _chunks(

@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from impls.generator import GeneratorConfig, OwnWeights, wants_gradients
+from impls.gradients import weight_gradients
 from impls.kernels import cuda_recurrence as kernels
 
 # Bytes of W that a program's threads can hold, 64 registers each, and what one warp does.
@@ -180,7 +181,10 @@ class Rollout(torch.autograd.Function):
             else:
                 programs = -(-B // cut.sequences)
                 kernels.backward[(programs,)](*given, Ut, V, *written, **options)
-        found = _weight_gradients(config, d_a, d_y, states, read, masks)
+        below = [read, *states[:-1, 1:]]
+        if len(masks):
+            below[1:] = [h * mask for h, mask in zip(below[1:], masks.unbind(1), strict=True)]
+        found = weight_gradients(config, d_a, d_y, states[:, :-1], below, states[-1, 1:])
         return None, None, None, None, None, d_inputs, d_h0, *found
 
 
@@ -207,23 +211,6 @@ def as_arguments(forced: list[bool], device: torch.device) -> Tensor:
             word = sum(flag << n for n, flag in enumerate(some))
             kernels.unpack[(1,)](flags, word, first, len(some), BLOCK=_power_of_two(size.value))
     return flags
-
-
-def _weight_gradients(
-    config: GeneratorConfig, d_a: Tensor, d_y: Tensor, states: Tensor, read: Tensor, masks: Tensor
-) -> list[Tensor]:
-    """One product each, in the order of the weights."""
-    found = []
-    for layer in range(config.num_layers):
-        d = d_a[layer].flatten(0, 1).t()
-        below = read if layer == 0 else states[layer - 1, 1:]
-        if layer and len(masks):
-            below = below * masks[:, layer - 1]
-        found += [d @ below.flatten(0, 1), d @ states[layer, :-1].flatten(0, 1)]
-        if config.bias:
-            found += [d.sum(1)] * 2
-    d = d_y.flatten(0, 1).t()
-    return [*found, d @ states[-1, 1:].flatten(0, 1), d.sum(1)]
 
 
 def _options(config: GeneratorConfig, cut: Form, *, trains: bool) -> dict[str, int]:

@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 
 from bench.config import TOLERANCE
-from bench.parity import compare, draw_trial
+from bench.parity import compare, draw_trial, weight_arrays
 from impls import GeneratorConfig, reference
 from impls.fused_cuda import FusedCUDA, Rollout, as_arguments, form
 from impls.kernels import cuda_recurrence as kernels
@@ -180,7 +180,7 @@ def test_a_long_rollout_step_by_step_from_shared_states():
     """What two right answers feed back tells them apart; one step from the same state does not."""
     config = GeneratorConfig(hidden_size=10)
     model = make(config)
-    weights = {name: w.detach().double().numpy() for name, w in model.weights().items()}
+    weights = weight_arrays(model)
     # Beyond the first step, what is read is what was said: the state is carried, not the input.
     x, h = torch.ones(1, 1, 1), torch.zeros(1, 1, 10)
     worst = 0.0
