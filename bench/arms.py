@@ -231,7 +231,7 @@ def _planned(config: RunConfig, cases: list[Case]) -> Iterator[Arm]:
         yield from arms("case", case)
     for key in dict.fromkeys(case.key[1:] for case in cases):
         there = [case for case in cases if case.key[1:] == key]
-        there.sort(key=lambda case: not case.differentiable)  # who can do all is the better control
+        there.sort(key=lambda case: not case.trainable)  # who can do all is the better control
         control = control_of(config, [case.implementation for case in there])
         for case in there:
             if case.implementation == control:
@@ -246,7 +246,9 @@ def _canary(device: str, config: RunConfig) -> Arm:
 
 
 def _can(case: Case, workload: str) -> bool:
-    return case.differentiable or workload != "train_step"
+    return workload == "sequence" or (
+        case.closed_loop and (case.differentiable or workload != "train_step")
+    )
 
 
 def _beside_cases(result: Result) -> Iterator[Arm]:

@@ -70,7 +70,7 @@ def execute(
                 config, path, bars, on_start=current.append, earlier=earlier, named=named
             )
     except KeyboardInterrupt:
-        cases = [case for case in current[0].result.cases if case.differentiable] if current else []
+        cases = [case for case in current[0].result.cases if case.trainable] if current else []
         done = sum(case.accuracy is not None for case in cases)
         console.print(
             Text(

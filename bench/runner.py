@@ -191,7 +191,7 @@ class Run:
             if case.accuracy is None:
                 with self._guarded(case.key, "training"):
                     self._update(case.key, weights_digest=self._ask("weights_digest", case))
-                    if self.config.trains and case.differentiable:
+                    if self.config.trains and case.trainable:
                         self._train(case)
                 self.save()
 

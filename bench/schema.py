@@ -73,7 +73,8 @@ class Parity(StrictModel):
     """Agreement with the float64 reference.
 
     An error is None where it was not a number, which fails. Who passes without a
-    ``gradient_error`` computes no gradients.
+    ``gradient_error`` computes no gradients. Where ``closed_loop`` is False no free step was
+    looked at, for the implementation runs none.
     """
 
     output_error: Natural | None
@@ -81,6 +82,7 @@ class Parity(StrictModel):
     tolerance: Positive
     passed: bool
     reason: str | None = None
+    closed_loop: bool = True
 
 
 class Training(StrictModel):
@@ -258,6 +260,16 @@ class Case(StrictModel):
     def differentiable(self) -> bool:
         """Whether it can be trained: False once it passed parity without a gradient."""
         return not (self.parity and self.parity.passed and self.parity.gradient_error is None)
+
+    @property
+    def closed_loop(self) -> bool:
+        """Whether it runs free steps: what it does not run is neither trained nor generates."""
+        return self.parity is None or self.parity.closed_loop
+
+    @property
+    def trainable(self) -> bool:
+        """Whether it can be trained: on the lecture's coin flips, which leave steps free."""
+        return self.differentiable and self.closed_loop
 
 
 class Control(StrictModel):

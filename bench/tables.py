@@ -393,6 +393,11 @@ def _reasons(cases: tuple[Case, ...]) -> tuple[str, ...]:
         for case in cases
         if not case.differentiable
     ]
+    reasons += [
+        f"{names[case.key]} runs no free steps: forced ones are checked, sequence alone is timed."
+        for case in cases
+        if not case.closed_loop
+    ]
     return tuple(reasons)
 
 

@@ -45,9 +45,13 @@ class Generator(nn.Module, ABC):
         differentiable: whether gradients flow through `rollout`. Where they do not, `forward`
             refuses to be called for them, and a run neither trains the implementation nor times
             ``train_step``.
+        closed_loop: whether `rollout` runs free steps. Where it does not, `forward` refuses every
+            step that is not forced, and a run neither trains nor evaluates the implementation and
+            times ``sequence`` alone.
     """
 
     differentiable: ClassVar[bool] = True
+    closed_loop: ClassVar[bool] = True
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
@@ -104,7 +108,8 @@ class Generator(nn.Module, ABC):
 
         Raises:
             ValueError: a rank, size, dtype or device other than the above.
-            RuntimeError: gradients are asked of an implementation that computes none.
+            RuntimeError: gradients are asked of an implementation that computes none, or a free
+                step of one that runs none.
         """
         self._check_inputs(inputs)
         steps = self._check_forced(forced, inputs.shape[0])
@@ -114,6 +119,7 @@ class Generator(nn.Module, ABC):
         else:
             self._check_h0(h0, shape, inputs)
         self._check_gradients(inputs, h0)
+        self._check_closed_loop(steps)
         return self.rollout(inputs, steps, h0)
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
@@ -184,6 +190,13 @@ class Generator(nn.Module, ABC):
             raise RuntimeError(
                 f"{type(self).__name__} computes no gradients: call it under "
                 "torch.inference_mode(), or train another implementation and load its weights"
+            )
+
+    def _check_closed_loop(self, steps: list[bool]) -> None:
+        if not self.closed_loop and not all(steps):
+            raise RuntimeError(
+                f"{type(self).__name__} runs no free steps, but step {steps.index(False)} is not "
+                "forced: force every step, or take another implementation and load its weights"
             )
 
 

@@ -66,7 +66,8 @@ def _modes(subject: Subject) -> Outcome:
 @CHECKS.add(NUMBERS, *WELL_FORMED, *READING)
 def _numbers(subject: Subject) -> Outcome:
     wrong = []
-    for trial in parity.trials(subject.plain, subject.seed, subject.dtype):
+    closed_loop = subject.closed_loop
+    for trial in parity.trials(subject.plain, subject.seed, subject.dtype, closed_loop=closed_loop):
         model = subject.model()
         found, h_n = subject.call(trial, model)
         exact, _ = parity.expected(model, trial)

@@ -12,7 +12,7 @@ from bench import parity
 from bench.author.answers import OUTPUTS_OFF
 from bench.author.check import Group, NotCheckedError, Outcome
 from bench.author.outputs import WELL_FORMED
-from bench.author.subject import BATCH, PATTERN, Subject, predicted, recording
+from bench.author.subject import BATCH, Subject, predicted, recording
 from bench.config import TOLERANCE
 from bench.messages import Finding
 from impls import GeneratorConfig
@@ -31,7 +31,7 @@ def _claims(subject: Subject, config: GeneratorConfig, dtype: torch.dtype) -> Ou
         return [Finding("", "ok", f"refused: {answer}")]
     model = subject.created(config, dtype).eval()
     rng = np.random.default_rng((subject.seed, 6))
-    trial = parity.draw_trial(config, rng, np.array(PATTERN), BATCH, dtype)
+    trial = parity.draw_trial(config, rng, np.array(subject.pattern), BATCH, dtype)
     like = torch.empty(0, device=subject.device, dtype=dtype)
     found = predicted(model, *parity.arguments(trial, like))
     exact, _ = parity.expected(model, trial)

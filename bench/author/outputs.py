@@ -4,7 +4,7 @@ from torch import Tensor
 
 from bench import parity
 from bench.author.check import Group, Outcome
-from bench.author.subject import PATTERN, Subject
+from bench.author.subject import Subject
 from bench.author.weights import LOADED
 
 CHECKS = Group()
@@ -34,7 +34,7 @@ def _output_shapes(subject: Subject) -> Outcome:
             (config.num_layers, batch, config.hidden_size),
         )
         try:
-            found = subject.call(subject.trial(PATTERN[:steps], batch))
+            found = subject.call(subject.trial(subject.pattern[:steps], batch))
         except Exception as error:  # noqa: BLE001 - the other shapes are to be told of too
             wrong.append(f"T={steps} B={batch} raised {parity.one_line(error)}")
             continue

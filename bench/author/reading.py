@@ -24,6 +24,7 @@ _NOT_FED_BACK = "a step that is not forced did not read the prediction of the st
 
 @CHECKS.add("free rows are not read", *WELL_FORMED)
 def _free_rows(subject: Subject) -> Outcome:
+    _needs_free_steps(subject)
     trial = subject.trial()
     one = subject.call(trial)
     other = subject.call(replace(trial, inputs=filled(trial, -2.0)))
@@ -65,6 +66,7 @@ def _forced_rows(subject: Subject) -> Outcome:
 @CHECKS.add("predictions are fed back", *WELL_FORMED)
 def _feedback(subject: Subject) -> Outcome:
     """Against the reference, which reads at each step what this implementation should have read."""
+    _needs_free_steps(subject)
     trial = subject.trial()
     model = subject.model()
     inputs = trial.inputs
@@ -125,6 +127,11 @@ def _h_n(subject: Subject) -> Outcome:
     before = subject.close(h_n, exact.states[-2])
     hint = "it is the state before the last step" if before else "it must be h after step T-1"
     return f"{', '.join(wrong)}; {hint}"
+
+
+def _needs_free_steps(subject: Subject) -> None:
+    if not subject.closed_loop:
+        raise NotCheckedError("it runs no free steps, and says so")
 
 
 def _off_when_forced(subject: Subject) -> bool:

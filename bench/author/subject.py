@@ -65,6 +65,16 @@ class Subject:
         """Whether it computes gradients at all."""
         return impls.load(self.name).differentiable
 
+    @property
+    def closed_loop(self) -> bool:
+        """Whether it runs free steps."""
+        return impls.load(self.name).closed_loop
+
+    @property
+    def pattern(self) -> tuple[bool, ...]:
+        """`PATTERN`, or as many forced steps for one that runs no others."""
+        return PATTERN if self.closed_loop else (True,) * len(PATTERN)
+
     def built(self) -> Generator:
         """As its constructor makes it: its own initial weights, nothing loaded."""
         with torch.random.fork_rng(devices=[]):
@@ -92,13 +102,14 @@ class Subject:
         """Let no check meet the instance that an earlier one has found something wrong with."""
         self._model = None
 
-    def trial(self, forced: Sequence[bool] = PATTERN, batch: int = BATCH) -> parity.Trial:
-        """Data of the config's sizes, rounded to the dtype.
+    def trial(self, forced: Sequence[bool] | None = None, batch: int = BATCH) -> parity.Trial:
+        """Data of the config's sizes, rounded to the dtype; `pattern` where none is given.
 
         Rows that are not to be read hold numbers: who reads them fails the check of that alone.
         """
         rng = np.random.default_rng((self.seed, 6))
-        drawn = parity.draw_trial(self.plain, rng, np.array(forced), batch, self.dtype)
+        chosen = np.array(self.pattern if forced is None else forced)
+        drawn = parity.draw_trial(self.plain, rng, chosen, batch, self.dtype)
         return replace(drawn, inputs=filled(drawn, 0.5))
 
     def arguments(self, trial: parity.Trial) -> tuple[Tensor, Tensor, Tensor]:

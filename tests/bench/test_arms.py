@@ -167,6 +167,25 @@ def test_what_computes_no_gradients_has_no_train_step(cases, control):
     assert sorted(found) == sorted([*expected, ("canary", "canary", "canary", 1, 1)])
 
 
+def forced_only(name):
+    """A case that passed parity over forced steps, for it runs no others."""
+    parity = Parity(
+        output_error=1e-7, gradient_error=1e-7, tolerance=1e-5, passed=True, closed_loop=False
+    )
+    return case(name).model_copy(update={"parity": parity})
+
+
+def test_what_runs_no_free_steps_is_timed_in_sequence_alone():
+    config = CONFIG.model_copy(update={"batch_sizes": CONFIG.batch_sizes | {"sequence": (5,)}})
+    cases = [forced_only("flashrnn"), case("manual_cell")]
+    found = [(arm.kind, arm.implementation, *cell(arm)) for arm in Arms(config, cases).open()]
+    every = [*CELLS, ("sequence", 5, 1)]
+    expected = [("case", "flashrnn", *every[-1])]
+    expected += [(kind, "manual_cell", *each) for kind in ("case", "control") for each in every]
+    assert sorted(found) == sorted([*expected, ("canary", "canary", "canary", 1, 1)])
+    assert not Arms(CONFIG, cases[:1]).any_case_open()
+
+
 def test_a_device_on_which_nothing_runs_has_no_control_and_no_canary():
     arms = Arms(CONFIG, [case("manual_cell", "cpu")])
     assert {arm.device for arm in arms.open()} == {"cpu"}

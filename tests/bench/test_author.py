@@ -149,6 +149,21 @@ def test_one_without_gradients_is_asked_for_none():
     assert unchecked == ["gradients", "gradients of each output", "gradients accumulate"]
 
 
+def test_one_that_runs_no_free_steps_is_looked_at_with_all_steps_forced():
+    found = all_findings("ForcedOnly")
+    assert failed(found) == []
+    unchecked = {each.name: each.text for each in found.values() if each.verdict == "not checked"}
+    reason = "it runs no free steps, and says so"
+    assert unchecked == {"free rows are not read": reason, "predictions are fed back": reason}
+    assert found["gradient of weight_hh_l0"].verdict == found["h0 is used"].verdict == "ok"
+
+
+def test_what_is_wrong_where_every_step_is_forced_is_found():
+    found = all_findings("ForcedOnlyAndWrong")
+    assert "numbers at odd sizes" in failed(found)
+    assert "0 of the steps free" in found["numbers at odd sizes"].text
+
+
 def test_a_refusal_is_shown_with_its_words():
     text = all_findings("RefusesWithoutAReason")["claims: 2 layers"].text
     assert text == ""

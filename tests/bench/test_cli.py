@@ -14,7 +14,7 @@ import torch
 
 from bench import environment
 from bench.cli import main
-from impls import REGISTRY, GeneratorConfig
+from impls import REGISTRY, Entry, GeneratorConfig
 from tests.bench.started import started_in_a_terminal
 from tests.impls.fitting import ON_CPU, takes
 
@@ -278,6 +278,25 @@ def test_check(bench):
     [row] = json.loads(out)
     assert (row["implementation"], row["passed"], row["tolerance"]) == ("torch_cell", True, 1e-5)
     assert 0 < row["output_error"] < 1e-5
+
+
+def test_what_runs_no_free_steps_is_run_for_what_it_can(bench, monkeypatch):
+    entry = Entry("tests.liars.faults:ForcedOnly", "forced steps alone")
+    monkeypatch.setitem(REGISTRY, "forced_only", entry)
+    options = ("--impl", "manual_cell,forced_only", "--workload", "sequence,generate")
+    status, out, err = bench("run", *TINY, *options, "--steps", 30, "--output", "a.json")
+    assert status == 0, err
+    words = " ".join(out.split())
+    assert "forced_only on cpu runs no free steps: forced ones are checked, sequence alone" in words
+    _, numbers, _ = bench("show", "a.json", "--json")
+    rows = json.loads(numbers)["throughput"]
+    timed = {name: set() for name in ("manual_cell", "forced_only")}
+    for row in rows:
+        timed[row["implementation"]].add(row["workload"])
+    assert timed == {"manual_cell": {"sequence", "generate"}, "forced_only": {"sequence"}}
+    status, out, _ = bench("check", "--impl", "forced_only", "--hidden-size", 4)
+    assert status == 0
+    assert "not checked it runs no free steps, and says so" in " ".join(out.split())
 
 
 def test_list(bench):

@@ -97,6 +97,34 @@ def test_it_ticks_after_every_trial_so_that_a_slow_one_is_not_taken_for_hung():
     assert len(ticks) == len(list(trials(config, 0, torch.float32))) >= 10
 
 
+def forced_only(monkeypatch, name="ForcedOnly"):
+    entry = impls.Entry(f"tests.liars.faults:{name}", "runs no free steps")
+    monkeypatch.setitem(impls.REGISTRY, "forced_only", entry)
+    return "forced_only"
+
+
+def test_what_runs_no_free_steps_is_compared_over_forced_ones(monkeypatch):
+    name, ticks = forced_only(monkeypatch), []
+    outcome = check(
+        name, GeneratorConfig(), CPU, torch.float32, seed=0, on_trial=lambda: ticks.append(1)
+    )
+    assert outcome.passed, outcome
+    assert not outcome.closed_loop
+    assert 0 < outcome.output_error <= outcome.tolerance
+    assert 0 < outcome.gradient_error <= outcome.tolerance
+    drawn = list(trials(GeneratorConfig(), 0, torch.float32, closed_loop=False))
+    assert len(drawn) == len(ticks) >= 4
+    assert all(all(trial.forced) and np.isfinite(trial.inputs).all() for trial in drawn)
+    assert check("torch_cell", GeneratorConfig(), CPU, torch.float32, seed=0).closed_loop
+
+
+def test_being_excused_from_free_steps_excuses_from_nothing_else(monkeypatch):
+    name = forced_only(monkeypatch, "ForcedOnlyAndWrong")
+    outcome = check(name, GeneratorConfig(), CPU, torch.float32, seed=0)
+    assert (outcome.passed, outcome.closed_loop) == (False, False)
+    assert outcome.reason.startswith("parity: output error 1.")
+
+
 def test_tensor_error():
     exact = np.array([0.5, -4.0])
     assert tensor_error(exact + np.array([0.0, 0.4]), exact) == pytest.approx(0.1)

@@ -28,7 +28,7 @@ from bench import (
 from bench.config import EvaluationConfig, RunConfig
 from bench.errors import BenchError
 from bench.remote import CaseError, Inline, WorkerLostError
-from impls import REGISTRY, GeneratorConfig
+from impls import REGISTRY, Entry, GeneratorConfig
 
 SMALL = RunConfig(
     implementations=("torch_rnn", "manual_cell"),
@@ -41,6 +41,7 @@ SMALL = RunConfig(
 )
 ROWS = [("generate", 1), ("generate", 3), ("train_step", 2)]
 TURNS = [(process, turn) for process in range(2) for turn in range(2)]
+BASELINE = REGISTRY["torch_rnn"]
 STAGES = ["parity", "training torch_rnn", "training manual_cell", "timing"]
 
 
@@ -741,6 +742,53 @@ def test_the_implementations_of_a_run_travel_with_it(register, tmp_path):
     execute(changed(implementations=("manual_cell", name), rounds=1), tmp_path / "r", start=start)
     assert len(told) == 3
     assert all(entries == {n: REGISTRY[n] for n in ("manual_cell", name)} for entries in told)
+
+
+# What runs no free steps.
+
+
+@pytest.fixture(scope="module")
+def forced_only(tmp_path_factory):
+    """A run with one that runs forced steps alone: its result, its file and its stages."""
+    path, watcher = tmp_path_factory.mktemp("forced_only") / "r.json", Watcher()
+    entries = {"mine": Entry("tests.liars.faults:ForcedOnly", ""), "torch_rnn": BASELINE}
+    config = changed(
+        implementations=tuple(entries), batch_sizes=SMALL.batch_sizes | {"sequence": (2,)}
+    )
+    result = execute(config, path, watcher, entries=entries)
+    return result, path, [name for name, _ in watcher.stages]
+
+
+def test_what_runs_no_free_steps_is_checked_and_timed_in_sequence_alone(forced_only):
+    result, path, stages = forced_only
+    case, other = result.cases
+    assert (case.status, case.reason) == (other.status, other.reason) == ("ok", None)
+    assert case.parity.passed
+    assert 0 < case.parity.gradient_error < 1e-5
+    assert (case.closed_loop, other.closed_loop) == (False, True)
+    assert case.training is case.accuracy is None
+    assert case.weights_digest == other.weights_digest
+    assert [cell(row) for row in case.throughput] == [("sequence", 2)]
+    assert 0 < case.throughput[0].output_error < 1e-4
+    assert [cell(row) for row in other.throughput] == [*ROWS, ("sequence", 2)]
+    assert stages == ["parity", "training torch_rnn on cpu", "timing"]
+    assert records.load(path) == result
+
+
+def test_the_tables_say_that_it_runs_no_free_steps(forced_only):
+    result, path, _ = forced_only
+    note = "mine on cpu runs no free steps: forced ones are checked, sequence alone is timed."
+    accuracy, *_ = tables.result_tables(result)
+    for table in (tables.overview(result), accuracy, tables.check_table(result.cases)):
+        assert [text for text in table.notes if "free steps" in text] == [note]
+    assert accuracy.sections[0][0] == ("mine", "cpu", *["-"] * 5)
+    [comparison] = compare.compare(observed.load(path), [observed.load(path)])
+    assert comparison.rows_compared == 5  # and no accuracy of its own
+    assert [change.implementation for change in comparison.accuracy] == ["torch_rnn"]
+    assert "mine" in export.to_csv(result)
+    assert len(list(plots.draw_all(result, path).iterdir())) == 2 * len(
+        {plan.file for plan in plots.planned(result)}
+    )
 
 
 # What computes no gradients.

@@ -261,6 +261,16 @@ def test_who_computes_no_gradients_says_so_and_never_detaches(name, leaf):
             assert not any(outcome.requires_grad for outcome in model(x, FORCED, h0))
 
 
+def test_what_runs_no_free_steps_refuses_them_and_runs_the_others():
+    from tests.liars.faults import ForcedOnly
+
+    model, free = ForcedOnly(GeneratorConfig(hidden_size=5)), torch.tensor([True, True, False])
+    x = torch.randn(3, 4, 1)
+    assert model(x, torch.ones(3, dtype=torch.bool))[0].shape == x.shape
+    with pytest.raises(RuntimeError, match=r"^ForcedOnly runs no free steps, but step 2 is not f"):
+        model(x, free)
+
+
 @every
 def test_what_is_not_supported_says_why(name):
     cls = impls.load(name)

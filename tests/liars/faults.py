@@ -385,6 +385,22 @@ class NotDifferentiable(TorchCell):
     differentiable = False  # so `forward` refuses to be asked for gradients
 
 
+class ForcedOnly(TorchCell):
+    """All inputs must be there before the first step, as kernels want them that read them all."""
+
+    closed_loop = False  # so `forward` refuses to be asked for free steps
+
+    def rollout(self, inputs, forced, h0):
+        assert all(forced)
+        return super().rollout(inputs, forced, h0)
+
+
+class ForcedOnlyAndWrong(ForcedOnly):
+    def rollout(self, inputs, forced, h0):
+        predictions, h_n = super().rollout(inputs, forced, h0)
+        return predictions + 0.01, h_n
+
+
 class ExitsWhenTrained(TorchCell):
     def rollout(self, inputs, forced, h0):
         if inputs.requires_grad:
