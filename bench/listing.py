@@ -7,7 +7,6 @@ from bench import environment
 from bench.plugins import Broken
 from bench.render import Table
 from impls import REGISTRY, Entry, missing
-from impls.compiler import no_compiler_reason
 
 DEVICES = ("cpu", "cuda")
 
@@ -79,8 +78,6 @@ def _word(reason: str | None, distinct: list[str]) -> str:
 def _reason(entry: Entry, device: str, no_cuda: str | None) -> str | None:
     if device not in entry.devices:
         return f"not written for {device}"
-    if reason := missing(entry):
-        return reason
-    if device == "cuda":
+    if device == "cuda" and no_cuda:
         return no_cuda
-    return no_compiler_reason() if entry.compiles else None
+    return missing(entry, device)

@@ -1,14 +1,15 @@
 """The implementations, by name. One line an implementation; nothing is imported until asked for."""
 
 import importlib
-import importlib.util
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from impls.compiler import no_compiler_reason, no_nvcc_reason
 from impls.config import GeneratorConfig
+from impls.packages import missing_reason, no_cuda_for_jax_reason, no_triton_reason
 
 if TYPE_CHECKING:
     import torch
@@ -43,7 +44,9 @@ class Entry:
         extra: this project's extra that installs those.
         origin: who brings it: None for this project, a distribution and its version, or
             `COMMAND_LINE`.
-        compiles: whether it needs a C++ compiler on the CPU.
+        compiles: whether whatever is new in size or dtype costs it a run of a C++ compiler.
+        lacking: kind of device -> what says why something else that it needs there is missing, or
+            gives None; it imports nothing.
     """
 
     target: str
@@ -53,6 +56,7 @@ class Entry:
     extra: str | None = None
     origin: str | None = None
     compiles: bool = False
+    lacking: Mapping[str, Callable[[], str | None]] = field(default_factory=dict, hash=False)
 
 
 class MissingError(ImportError):
@@ -95,12 +99,24 @@ REGISTRY: dict[str, Entry] = {
     "jax_scan": Entry(
         "impls.jax_scan:JaxScan",
         "JAX's lax.scan, compiled by XLA",
-        devices=("cpu",),
         requires=("jax",),
         extra="jax",
+        lacking={"cuda": no_cuda_for_jax_reason},
     ),
     "compiled": Entry(
-        "impls.compiled:Compiled", "torch.compile of the plain loop, in chunks", compiles=True
+        "impls.compiled:Compiled",
+        "torch.compile of the plain loop, in chunks",
+        compiles=True,
+        lacking={"cpu": no_compiler_reason, "cuda": no_triton_reason},
+    ),
+    "flashrnn": Entry(
+        "impls.flashrnn:FlashRNN",
+        "FlashRNN's Elman kernel, in bfloat16; forced steps alone",
+        devices=("cuda",),
+        requires=("flashrnn", "einops"),
+        extra="flashrnn",
+        compiles=True,
+        lacking={"cuda": no_nvcc_reason},
     ),
 }
 
@@ -144,16 +160,15 @@ def load(name: str) -> "type[Generator]":
     return _checked(found, f"{who}: {entry.target}")
 
 
-def missing(entry: Entry) -> str | None:
-    """Which packages ``entry`` lacks here and how to get them, or None; nothing is imported."""
-    absent = [name for name in entry.requires if importlib.util.find_spec(name) is None]
-    if not absent:
-        return None
-    verb = "is" if len(absent) == 1 else "are"
-    reason = f"needs {' and '.join(absent)}, which {verb} not installed"
-    if entry.extra:
-        reason += f": pip install -c constraints.txt -e '.[{entry.extra}]'"
-    return reason
+def missing(entry: Entry, device: str | None = None) -> str | None:
+    """What ``entry`` lacks here and how to get it, or None; nothing is imported.
+
+    Args:
+        entry: of the registry.
+        device: a kind of device, to look at what it needs there too; None for packages alone.
+    """
+    lacking = entry.lacking.get(device) if device else None
+    return missing_reason(entry.requires, entry.extra) or (lacking() if lacking else None)
 
 
 @contextmanager

@@ -37,7 +37,6 @@ Memory: the backward pass keeps the states of every step.
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from importlib.util import find_spec
 from types import FunctionType
 from typing import Any
 
@@ -49,6 +48,7 @@ from torch.nn import functional as F
 from impls.compiler import no_compiler_reason
 from impls.generator import GeneratorConfig, OwnWeights, wants_gradients
 from impls.gradients import weight_gradients
+from impls.packages import no_triton_reason
 
 # Steps of a chunk, by whether the batch is one sequence; see above for others.
 ALONE, TOGETHER = 8, 4
@@ -71,9 +71,7 @@ class Compiled(OwnWeights):
             return reason
         if config.dropout and config.num_layers > 1:
             return "does no dropout: compiled code draws other random numbers than nn.RNN"
-        if device.type == "cuda" and find_spec("triton") is None:
-            return "needs triton, which is not installed"
-        return no_compiler_reason() if device.type == "cpu" else None
+        return no_compiler_reason() if device.type == "cpu" else no_triton_reason()
 
     def rollout(self, inputs: Tensor, forced: list[bool], h0: Tensor) -> tuple[Tensor, Tensor]:
         weights = tuple(self.weights().values())

@@ -24,16 +24,22 @@ is left alone, no GPU is started, and a call runs on the thread that makes it. W
 there are products that do not wait for each other, and XLA may compute one on the calling thread
 beside those on the client's: there, at times, one thread more is at work than was asked for.
 
+On CUDA the scan is the same, in full precision (HIGHEST), and JAX's own client runs it. Arrays
+cross by DLPack, in the memory where they lie: XLA's stream waits for what torch's current stream
+has been given, and torch's current stream for XLA's answer, by events; the host waits for neither
+(see `impls.kernels.jax_memory`, also for who may use which memory when). It was never run on a GPU
+by those who wrote it: what is known of it there is what JAX's and torch's sources say.
+
 Where it loses: XLA compiles for every shape, which takes longer than many a run. The number of
 steps is rounded up to a multiple of four, with steps that change nothing, so that a training whose
 sequences grow compiles for every fourth length only; that is most of a short training still.
+On CUDA a step is some kernels, whose launches a small model waits for; inputs that lie at an odd
+address are copied, which XLA does not read in place; and JAX and torch each keep the memory that
+they once had, where the other has no use of it.
 """
 
-import os
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import lru_cache, partial
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -41,16 +47,16 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 from jax import lax
-from jaxlib import xla_client
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 from impls.generator import GeneratorConfig, OwnWeights, wants_gradients
+from impls.kernels.jax_memory import array, jax_for, tensor
+from impls.packages import no_cuda_for_jax_reason
 
 # Lengths that share a compiled scan.
 STEPS_ALIKE = 4
-
-_one_client_at_a_time = threading.Lock()
 
 
 class JaxScan(OwnWeights):
@@ -62,9 +68,7 @@ class JaxScan(OwnWeights):
     ) -> str | None:
         if reason := super().unsupported(config, device, dtype):
             return reason
-        if device.type != "cpu":
-            return f"runs XLA's CPU client, and was never tried on {device.type}"
-        return None
+        return no_cuda_for_jax_reason() if device.type == "cuda" else None
 
     def rollout(self, inputs: Tensor, forced: list[bool], h0: Tensor) -> tuple[Tensor, Tensor]:
         weights = tuple(self.weights().values())
@@ -93,33 +97,34 @@ class _Rollout(torch.autograd.Function):
         steps = len(forced)
         flags = np.zeros((2, _rounded_up(steps)), np.bool_)
         flags[0, :steps], flags[1, :steps] = forced, True
-        dropped = _longer(masks) if len(masks) else None
-        with _jax_for(inputs):
-            predictions, h_n, kept = forward_scan(
-                config, keep, _longer(inputs), flags, dropped, _array(h0), *map(_array, weights)
-            )
+        dropped, longer = _longer(masks) if len(masks) else None, _longer(inputs)
+        with jax_for(inputs):
+            given = array(longer), flags, _array(dropped), array(h0), *map(array, weights)
+            predictions, h_n, kept = forward_scan(config, keep, *given)
+            answer = _shorter(tensor(predictions), steps), tensor(h_n)
         if keep:
             ctx.config, ctx.flags, ctx.dropped, ctx.steps = config, flags, dropped, steps
             # Through torch, which notices weights that change before the backward pass.
-            ctx.save_for_backward(h0, *weights, *map(_tensor, kept))
-        return _shorter(_tensor(predictions), steps), _tensor(h_n)
+            ctx.save_for_backward(h0, *weights, *map(tensor, kept))
+        return answer
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_predictions: Tensor, d_h_n: Tensor) -> tuple[Tensor | None, ...]:
-        saved = [_array(tensor) for tensor in ctx.saved_tensors]
-        kept = len(saved) - 1 - ctx.config.num_layers
-        with _jax_for(d_predictions):
+        kept, longer = len(ctx.saved_tensors) - 1 - ctx.config.num_layers, _longer(d_predictions)
+        with jax_for(d_predictions):
+            saved = [array(each) for each in ctx.saved_tensors]
+            given = array(longer), array(d_h_n), ctx.flags, _array(ctx.dropped)
             d_inputs, d_h0, found = backward_scan(
-                ctx.config, _longer(d_predictions), _array(d_h_n), ctx.flags, ctx.dropped,
-                saved[kept], tuple(saved[kept + 1 :]), *saved[:kept],
-            )  # fmt: skip
-        d_weights = {name: _tensor(gradient) for name, gradient in found.items()}
+                ctx.config, *given, saved[kept], tuple(saved[kept + 1 :]), *saved[:kept]
+            )
+            d_weights = {name: tensor(gradient) for name, gradient in found.items()}
+            answer = _shorter(tensor(d_inputs), ctx.steps), tensor(d_h0)
         for k in range(ctx.config.num_layers if ctx.config.bias else 0):
             # Both biases have the same gradient, each in memory of its own.
             d_weights[f"bias_hh_l{k}"] = d_weights[f"bias_ih_l{k}"].clone()
         return (
-            None, None, None, None, _shorter(_tensor(d_inputs), ctx.steps), _tensor(d_h0),
+            None, None, None, None, *answer,
             *(d_weights[name] for name in ctx.config.weight_shapes()),
         )  # fmt: skip
 
@@ -289,55 +294,23 @@ def _mask(masks: jax.Array | None, k: int) -> jax.Array | None:
     return None if masks is None or k == len(masks) else masks[k]
 
 
-# From torch and back, without a copy where the memory allows.
+def _array(masks: Tensor | None) -> Any:
+    return None if masks is None else array(masks)
 
 
-@contextmanager
-def _jax_for(like: Tensor) -> Iterator[None]:
-    """JAX with ``like``'s precision and torch's number of threads, for this thread alone."""
-    device = _device(torch.get_num_threads())
-    with jax.default_device(device), jax.enable_x64(like.dtype == torch.float64):
-        yield
-
-
-@lru_cache
-def _device(threads: int) -> jax.Device:
-    """A CPU of ``threads`` threads; its calls return when they are done."""
-    with _one_client_at_a_time:
-        before = os.environ.get("PJRT_NPROC")
-        os.environ["PJRT_NPROC"] = str(threads)  # read once, by the client's constructor
-        try:
-            client: Any = xla_client.make_cpu_client(asynchronous=False)
-        finally:
-            del os.environ["PJRT_NPROC"]
-            if before is not None:
-                os.environ["PJRT_NPROC"] = before
-    device: jax.Device = client.devices()[0]
-    return device
+# Lengths.
 
 
 def _rounded_up(steps: int) -> int:
     return -(-steps // STEPS_ALIKE) * STEPS_ALIKE
 
 
-def _longer(tensor: Tensor) -> Any:
+def _longer(tensor: Tensor) -> Tensor:
     """(T, ...), the steps that there are not being zeros."""
-    array = _array(tensor)
-    if (missing := _rounded_up(len(array)) - len(array)) == 0:
-        return array
-    return np.concatenate([array, np.zeros((missing, *array.shape[1:]), array.dtype)])
+    missing = _rounded_up(len(tensor)) - len(tensor)
+    return F.pad(tensor, (0, 0) * (tensor.ndim - 1) + (0, missing)) if missing else tensor
 
 
 def _shorter(tensor: Tensor, steps: int) -> Tensor:
     """Its first steps, as a tensor of its own and not a view."""
     return tensor.resize_(steps, *tensor.shape[1:])
-
-
-def _array(tensor: Tensor) -> Any:
-    return tensor.detach().numpy()
-
-
-def _tensor(array: jax.Array) -> Tensor:
-    """Takes the memory over: nobody else holds it."""
-    tensor: Tensor = torch.from_dlpack(array.block_until_ready())  # type: ignore[attr-defined]
-    return tensor

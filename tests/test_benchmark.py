@@ -67,6 +67,8 @@ def workload(facts, model, cell):
     name, batch_size = cell
     if name == "train_step" and not model.differentiable:
         pytest.skip(f"{facts['implementation']} computes no gradients")
+    if name != "sequence" and not model.closed_loop:
+        pytest.skip(f"{facts['implementation']} runs no free steps")
     return workloads.build(name, model, TASKS[CONFIG.task], batch_size, CONFIG.seed)
 
 

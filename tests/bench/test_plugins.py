@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import impls
-from bench import plugins, runner
+from bench import environment, plugins, runner
 from bench.cli import main
 from bench.config import RunConfig
 from bench.errors import BenchError
@@ -344,6 +344,43 @@ def test_a_missing_extra_is_named_with_how_to_get_it(bench, monkeypatch):
     run = runner.Run(config, None, Silent(), start=Inline, named={"extra"})
     [case] = run.check().cases
     assert (case.status, case.reason) == ("unsupported", HINT)
+
+
+def test_what_is_missing_on_one_device_is_told_of_there_alone(bench, monkeypatch):
+    entry = Entry("impls.manual_cell:ManualCell", "", lacking={"cuda": lambda: "needs a charm"})
+    monkeypatch.setitem(REGISTRY, "charmed", entry)
+    told = {device: impls.missing(entry, device) for device in (None, "cpu", "cuda")}
+    assert told == {None: None, "cpu": None, "cuda": "needs a charm"}
+    assert impls.missing(EXTRA, "cuda") == HINT
+    monkeypatch.setattr(environment, "no_cuda_reason", lambda: None)
+    _, out, _ = bench("list", "--json")
+    assert json.loads(out)[-1]["devices"] == {"cpu": None, "cuda": "needs a charm"}
+    monkeypatch.setattr(environment, "no_cuda_reason", lambda: "there is no GPU")
+    _, out, _ = bench("list", "--json")
+    assert json.loads(out)[-1]["devices"]["cuda"] == "there is no GPU"
+
+
+@pytest.mark.parametrize("variable", ["CUDA_HOME", "CUDA_PATH"])
+def test_where_cudas_compiler_is_looked_for(variable, monkeypatch, tmp_path):
+    from impls.compiler import no_nvcc_reason
+
+    compiler = tmp_path / "g++"
+    compiler.touch(mode=0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    monkeypatch.delenv("CUDA_HOME", raising=False)
+    monkeypatch.setenv(variable, str(tmp_path))
+    assert f"there is no {tmp_path}/bin/nvcc: install the CUDA toolkit" in no_nvcc_reason()
+    nvcc = tmp_path / "bin" / "nvcc"
+    nvcc.parent.mkdir()
+    nvcc.touch(mode=0o755)
+    assert no_nvcc_reason() is None
+    compiler.unlink()
+    assert "needs a C++ compiler" in no_nvcc_reason()
+    compiler.touch(mode=0o755)
+    monkeypatch.delenv(variable)
+    monkeypatch.delenv("CUDA_PATH", raising=False)
+    monkeypatch.setenv("PATH", str(nvcc.parent))
+    assert no_nvcc_reason() is None
 
 
 def test_several_missing_packages():

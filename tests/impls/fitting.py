@@ -47,6 +47,12 @@ def skip_unless_differentiable(name):
         pytest.skip(f"{name} computes no gradients")
 
 
+def skip_unless_installed(name, device):
+    """Skip a test on ``device`` of what lacks there something that nobody must install."""
+    if reason := impls.missing(REGISTRY[name], device):
+        pytest.skip(f"{name}: {reason}")
+
+
 def takes(name, config=GeneratorConfig(), dtype=None):  # noqa: B008
     """Whether ``name`` runs ``config`` on the CPU, in any dtype where none is given."""
     dtypes = [dtype] if dtype else [torch.float64, torch.float32]

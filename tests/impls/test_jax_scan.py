@@ -13,6 +13,7 @@ jax = pytest.importorskip("jax")
 
 import impls  # noqa: E402 - nothing below works without jax
 from impls import GeneratorConfig, jax_scan  # noqa: E402
+from impls.kernels import jax_memory  # noqa: E402
 from tests.impls.answers import (  # noqa: E402
     assert_two_callers_get_what_each_gets_alone,
     drawn,
@@ -79,7 +80,7 @@ def test_steps_that_there_are_not_leave_the_state_alone():
 
 def test_the_precision_flag_and_the_environment_are_left_alone(monkeypatch):
     monkeypatch.setenv("PJRT_NPROC", "7")
-    jax_scan._device.cache_clear()
+    jax_memory.cpu.cache_clear()
     before = dict(os.environ)
     gradients(make(dtype=torch.float64), *data(dtype=torch.float64))
     assert not jax.config.jax_enable_x64
@@ -218,8 +219,3 @@ def test_a_second_derivative_is_refused():
     )
     with pytest.raises(RuntimeError, match="once_differentiable"):
         first.sum().backward()
-
-
-def test_cuda_is_refused_with_the_reason():
-    reason = jax_scan.JaxScan.unsupported(CONFIG, torch.device("cuda"), torch.float32)
-    assert reason == "runs XLA's CPU client, and was never tried on cuda"

@@ -17,6 +17,7 @@ from tests.impls.fitting import (
     few_shapes,
     fitting,
     skip_unless,
+    skip_unless_installed,
 )
 
 CONFIGS = st.builds(
@@ -91,6 +92,7 @@ def test_weights_are_interchangeable(source, sink, config, forced, seed):
 def test_parity_on_cuda(name):
     from bench import environment, parity
 
+    skip_unless_installed(name, "cuda")
     cuda, config = torch.device("cuda"), GeneratorConfig(num_layers=2)
     if impls.load(name).unsupported(config, cuda, torch.float32):
         config = GeneratorConfig()
