@@ -78,7 +78,9 @@ def _planned(name: str, device: str, hidden_size: int, config: RunConfig) -> Cas
         task=config.task,
         status="pending",
     )
-    where = target(case)
+    where, entry = target(case), impls.REGISTRY[name]
+    if reason := impls.missing(entry, where.device.type):
+        return case.model_copy(update={"status": "unsupported", "reason": reason})
     try:
         reason = impls.load(name).unsupported(case.model, where.device, where.dtype)
     except impls.MissingError as error:

@@ -76,8 +76,6 @@ def _word(reason: str | None, distinct: list[str]) -> str:
 
 
 def _reason(entry: Entry, device: str, no_cuda: str | None) -> str | None:
-    if device not in entry.devices:
-        return f"not written for {device}"
-    if device == "cuda" and no_cuda:
+    if device == "cuda" and device in entry.devices and no_cuda:
         return no_cuda
     return missing(entry, device)

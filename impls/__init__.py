@@ -167,6 +167,8 @@ def missing(entry: Entry, device: str | None = None) -> str | None:
         entry: of the registry.
         device: a kind of device, to look at what it needs there too; None for packages alone.
     """
+    if device and device not in entry.devices:  # no package would help it
+        return f"not written for {device}"
     lacking = entry.lacking.get(device) if device else None
     return missing_reason(entry.requires, entry.extra) or (lacking() if lacking else None)
 

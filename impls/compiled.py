@@ -95,7 +95,9 @@ class _Rollout(torch.autograd.Function):
         h0: Tensor,
         *weights: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        flags = torch.tensor(forced, device=inputs.device)
+        # From pinned memory, for from any other the copy would wait for the GPU.
+        flags = torch.tensor(forced, pin_memory=inputs.is_cuda)
+        flags = flags.to(inputs.device, non_blocking=True)
         predictions, h_n, states = _forth(config, keep, flags, inputs, h0, weights)
         if keep:
             ctx.config = config

@@ -43,7 +43,8 @@ class Folded(Generator):
         return unfoldable(config)
 
     def rollout(self, inputs: Tensor, forced: list[bool], h0: Tensor) -> tuple[Tensor, Tensor]:
-        h, y, predictions, weights = h0, inputs[0], [], None
+        # cuDNN refuses a state that lies anyhow; what it gives out itself does not.
+        h, y, predictions, weights = h0.contiguous(), inputs[0], [], None
         for start, end, teacher in runs(forced):
             if teacher:
                 top, h = self.rnn(inputs[start:end], h)

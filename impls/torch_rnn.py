@@ -31,7 +31,8 @@ class TorchRNN(Generator):
         self.readout = nn.Linear(config.hidden_size, config.input_size)
 
     def rollout(self, inputs: Tensor, forced: list[bool], h0: Tensor) -> tuple[Tensor, Tensor]:
-        h, y, predictions = h0, inputs[0], []
+        # cuDNN refuses a state that lies anyhow; what it gives out itself does not.
+        h, y, predictions = h0.contiguous(), inputs[0], []
         for t, teacher in enumerate(forced):
             x = inputs[t] if teacher else y
             top, h = self.rnn(x.unsqueeze(0), h)

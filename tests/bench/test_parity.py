@@ -118,6 +118,13 @@ def test_what_runs_no_free_steps_is_compared_over_forced_ones(monkeypatch):
     assert check("torch_cell", GeneratorConfig(), CPU, torch.float32, seed=0).closed_loop
 
 
+def test_in_files_from_before_there_were_such_free_steps_were_checked(golden_2):
+    from bench.records import load
+
+    assert "closed_loop" not in golden_2.read_text()
+    assert all(case.closed_loop and case.parity.closed_loop for case in load(golden_2).cases)
+
+
 def test_being_excused_from_free_steps_excuses_from_nothing_else(monkeypatch):
     name = forced_only(monkeypatch, "ForcedOnlyAndWrong")
     outcome = check(name, GeneratorConfig(), CPU, torch.float32, seed=0)

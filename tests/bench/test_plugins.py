@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import impls
-from bench import environment, plugins, runner
+from bench import cases, environment, plugins, runner
 from bench.cli import main
 from bench.config import RunConfig
 from bench.errors import BenchError
@@ -344,6 +344,15 @@ def test_a_missing_extra_is_named_with_how_to_get_it(bench, monkeypatch):
     run = runner.Run(config, None, Silent(), start=Inline, named={"extra"})
     [case] = run.check().cases
     assert (case.status, case.reason) == ("unsupported", HINT)
+
+
+def test_nobody_is_told_to_install_what_would_not_help(monkeypatch):
+    entry = Entry("a:B", "", devices=("cuda",), requires=("no_such_kernels",), extra="kernels")
+    monkeypatch.setitem(REGISTRY, "elsewhere", entry)
+    config = RunConfig(implementations=("elsewhere",), devices=("cpu", "cuda"))
+    on_cpu, on_cuda = cases.plan(config)
+    assert (on_cpu.status, on_cpu.reason) == ("unsupported", "not written for cpu")
+    assert (on_cuda.status, on_cuda.reason) == ("unsupported", HINT)
 
 
 def test_what_is_missing_on_one_device_is_told_of_there_alone(bench, monkeypatch):
