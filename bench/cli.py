@@ -141,9 +141,10 @@ def run(
     size, *more_sizes = configuration.hidden_sizes(hidden_size)
     sampling = configuration.sampling(preset, processes, rounds)
     found = _plugins()
+    devices = environment.device_names(device)
     config = _configured(
-        plugins.register(impl, found),
-        device,
+        plugins.register(impl, found, devices),
+        devices,
         model={
             "hidden_size": size,
             "num_layers": num_layers,
@@ -209,9 +210,10 @@ def check(
 ) -> None:
     """Parity with the reference, and whatever else an author must know; status 1 when it fails."""
     found = _plugins()
+    devices = environment.device_names(device)
     config = _configured(
-        plugins.register(impl, found),
-        device,
+        plugins.register(impl, found, devices),
+        devices,
         model={
             "hidden_size": hidden_size,
             "num_layers": num_layers,
@@ -426,13 +428,16 @@ def _named(impl: str, found: plugins.Plugins) -> frozenset[str]:
 
 
 def _configured(
-    implementations: tuple[str, ...], device: str, model: dict[str, Any], **options: Any
+    implementations: tuple[str, ...],
+    devices: tuple[str, ...],
+    model: dict[str, Any],
+    **options: Any,
 ) -> configuration.RunConfig:
     """The options of the command line, checked: the names first, then the numbers."""
     return configuration.validated(
         {
             "implementations": implementations,
-            "devices": environment.device_names(device),
+            "devices": devices,
             "model": configuration.model_config(**model),
             **options,
         }

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import impls
-from bench.config import TOLERANCE
+from bench.config import REDUCED_TOLERANCE, TOLERANCE
 from bench.errors import telling_line
 from bench.schema import Parity
 from impls import GeneratorConfig, reference
@@ -72,7 +72,8 @@ def check(
     gradients without it. Of an implementation that computes no gradients the outputs are compared
     alone.
     """
-    tolerance = TOLERANCE[str(dtype).removeprefix("torch.")]
+    implementation = impls.load(name)
+    tolerance, precision = tolerance_of(implementation, dtype), implementation.precision
     worst = Errors(0.0, 0.0)
     try:
         for number, trial in enumerate(trials(config, seed, dtype)):
@@ -87,6 +88,7 @@ def check(
             output_error=None,
             gradient_error=None,
             tolerance=tolerance,
+            precision=precision,
             passed=False,
             reason=f"raised {one_line(error)}",
         )
@@ -95,9 +97,26 @@ def check(
         output_error=_finite(worst.output),
         gradient_error=_finite(worst.gradient),
         tolerance=tolerance,
+        precision=precision,
         passed=passed,
         reason=None if passed else _reason(worst, tolerance),
     )
+
+
+def tolerance_of(implementation: type[Generator], dtype: torch.dtype) -> float:
+    """The largest error of one call that counts as rounding.
+
+    Raises:
+        ValueError: it states a precision that nobody knows.
+    """
+    if implementation.precision is None:
+        return TOLERANCE[str(dtype).removeprefix("torch.")]
+    if implementation.precision not in REDUCED_TOLERANCE:
+        raise ValueError(
+            f"its precision is {implementation.precision!r}; it must be None or one of "
+            f"{', '.join(REDUCED_TOLERANCE)}"
+        )
+    return REDUCED_TOLERANCE[implementation.precision]
 
 
 def trials(config: GeneratorConfig, seed: int, dtype: torch.dtype) -> Iterator[Trial]:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from bench import findings, records, words
 from bench.arms import Arms
 from bench.clock import now
-from bench.config import LONG_TOLERANCE, CaseKey, RunConfig
+from bench.config import LONG_FACTOR, CaseKey, RunConfig
 from bench.errors import BenchError
 from bench.findings import Checked
 from bench.messages import Arm, Finding
@@ -211,7 +211,7 @@ class Run:
             self._new_worker,
             self,
             processes=self.result.processes,
-            tolerance=LONG_TOLERANCE[self.config.dtype],
+            tolerance=self._tolerance,
         )
         turns = len(self._arms) * (1 + self.config.rounds)
         self.progress.start("timing", max(0, self._timing.processes_left) * turns)
@@ -223,6 +223,14 @@ class Run:
                 f"{describe(arm)}: {row.seconds:.2g} s a call is less than the {floor:.2g} s that "
                 "its work takes on this machine at least: the work was not done",
             )
+
+    def _tolerance(self, key: CaseKey) -> float:
+        """The largest error of a case's timed work, which is long: by what its parity was held to.
+
+        What passed no gate is not timed.
+        """
+        passed = self._cases[key].parity
+        return LONG_FACTOR * passed.tolerance if passed else 0.0
 
     def _collect(self, arms: Arms, timing: Timing) -> None:
         """Bring the result up to what the timing knows."""

@@ -73,12 +73,14 @@ class Parity(StrictModel):
     """Agreement with the float64 reference.
 
     An error is None where it was not a number, which fails. Who passes without a
-    ``gradient_error`` computes no gradients.
+    ``gradient_error`` computes no gradients. ``precision`` is what the implementation says that it
+    multiplies in, where that is less than its dtype.
     """
 
     output_error: Natural | None
     gradient_error: Natural | None
     tolerance: Positive
+    precision: Name | None = None
     passed: bool
     reason: str | None = None
 

@@ -108,6 +108,7 @@ def overview(result: Result) -> Table:
             "whole batch"
             f"{_against(result)}.",
             *_best_note(result),
+            *_precisions(result.cases),
             *_reasons(result.cases),
         ),
     )
@@ -149,6 +150,7 @@ def throughput(result: Result) -> Table:
             *_best_note(result),
             "limit: share of what this machine can do at most, by its fastest product, copy and "
             "dependent sum in the same run.",
+            *_precisions(result.cases),
             _quality(result),
         ),
     )
@@ -208,6 +210,7 @@ def parity(cases: tuple[Case, ...]) -> Table:
         notes=(
             "largest error of predictions and states, and of all gradients, relative to the "
             "largest magnitude of each where that is above 1.",
+            *_precisions(cases),
         ),
     )
 
@@ -394,6 +397,18 @@ def _reasons(cases: tuple[Case, ...]) -> tuple[str, ...]:
         if not case.differentiable
     ]
     return tuple(reasons)
+
+
+def _precisions(cases: tuple[Case, ...]) -> tuple[str, ...]:
+    """Who is fast, or off, because it multiplies in less than its dtype."""
+    found = {
+        case.implementation: case.parity.precision
+        for case in cases
+        if case.parity and case.parity.precision
+    }
+    return tuple(
+        f"{name} multiplies in {what}, and is judged by that." for name, what in found.items()
+    )
 
 
 def _seconds(row: AccuracyRow) -> str:

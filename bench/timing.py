@@ -50,7 +50,7 @@ class Timing:
         start: gives a fresh worker.
         listener: told what happens.
         processes: those of an earlier attempt.
-        tolerance: the largest error of timed work.
+        tolerance: gives the largest error of a case's timed work.
         with_ceilings: measure what the machine can do at most, too.
     """
 
@@ -62,7 +62,7 @@ class Timing:
         listener: Listener,
         *,
         processes: Iterable[Process] = (),
-        tolerance: float,
+        tolerance: Callable[[CaseKey], float],
         with_ceilings: bool = True,
     ) -> None:
         self.config, self.arms, self.start = config, arms, start
@@ -230,7 +230,7 @@ class _OneProcess:
             error = self._ask(arm, "recheck")
             if not self._arms.is_open(arm) or error is None:
                 continue
-            if error <= self._timing.tolerance:
+            if error <= self._timing.tolerance(arm.case):
                 self._arms.rechecked(arm, error)
             else:
                 self._arms.close_case(arm)

@@ -45,9 +45,13 @@ class Generator(nn.Module, ABC):
         differentiable: whether gradients flow through `rollout`. Where they do not, `forward`
             refuses to be called for them, and a run neither trains the implementation nor times
             ``train_step``.
+        precision: what the products are computed in, where that is less than the weights' own
+            dtype: ``tf32x3``, ``tf32`` or ``bfloat16``. The parity gate judges by it, and the
+            tables tell it.
     """
 
     differentiable: ClassVar[bool] = True
+    precision: ClassVar[str | None] = None
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()

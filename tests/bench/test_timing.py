@@ -97,7 +97,9 @@ def timed(rule=lambda *_: None, config=CONFIG, processes=()):
     """What is known after the timing: its machine, its arms and itself."""
     machine = Machine(rule)
     arms = Arms(config, [case(n, d) for d in config.devices for n in config.implementations])
-    timing = Timing(config, arms, machine.start, machine, processes=processes, tolerance=1e-5)
+    timing = Timing(
+        config, arms, machine.start, machine, processes=processes, tolerance=lambda _: 1e-5
+    )
     try:
         timing.execute()
     except BenchError as error:
@@ -589,7 +591,9 @@ def test_the_machine_that_cannot_be_measured_ends_the_run():
 def test_ceilings_can_be_left_out():
     machine = Machine()
     arms = Arms(CONFIG, [case("torch_rnn", "cpu")])
-    Timing(CONFIG, arms, machine.start, machine, tolerance=1e-5, with_ceilings=False).execute()
+    Timing(
+        CONFIG, arms, machine.start, machine, tolerance=lambda _: 1e-5, with_ceilings=False
+    ).execute()
     assert "ceilings" not in {question for _, question, *_ in machine.asked}
     assert arms.throughput("torch_rnn", "cpu", 128)[0].limit is None
 
@@ -597,7 +601,7 @@ def test_ceilings_can_be_left_out():
 def test_an_interruption_closes_the_worker_and_goes_through():
     machine = Machine(always("sample", KeyboardInterrupt(), kind="canary"))
     arms = Arms(CONFIG, [case("torch_rnn", "cpu")])
-    timing = Timing(CONFIG, arms, machine.start, machine, tolerance=1e-5)
+    timing = Timing(CONFIG, arms, machine.start, machine, tolerance=lambda _: 1e-5)
     with pytest.raises(KeyboardInterrupt):
         timing.execute()
     assert machine.started == machine.closed == 1
@@ -614,7 +618,7 @@ def test_an_interruption_while_one_is_tried_alone_closes_that_worker_too():
     machine = Machine(rule)
     arms = Arms(CONFIG, [case("torch_rnn", "cpu")])
     with pytest.raises(KeyboardInterrupt):
-        Timing(CONFIG, arms, machine.start, machine, tolerance=1e-5).execute()
+        Timing(CONFIG, arms, machine.start, machine, tolerance=lambda _: 1e-5).execute()
     assert machine.started == machine.closed == 2
 
 
