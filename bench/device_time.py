@@ -4,9 +4,9 @@ Wall seconds do not tell whether the GPU computed or waited for the CPU to hand 
 CUPTI, NVIDIA's interface for profilers, does: it stamps the start and the end of every kernel, copy
 and memset on the device, those of a replayed CUDA graph too. `torch.profiler` asks it.
 
-- Profiled last of all in a process: the first start takes seconds, and afterwards CUPTI is not
-  taken down, so that launches stay slower (https://github.com/pytorch/pytorch/pull/146604). In the
-  warm-up it would be part of every sample.
+- Profiled last of all in a process: the first start loads and starts CUPTI, and afterwards torch
+  does not take it down, so that launches stay slower
+  (https://github.com/pytorch/pytorch/pull/146604). In the warm-up it would weigh on every sample.
 - As many calls as a sample has: a loop of a thousand steps is one, with its thousands of kernels;
   of a short call as many as fill 20 ms. One more comes before, for CUPTI takes a while to be ready.
 - Read from the profiler's raw events, in whole nanoseconds. Their ``start_ns``, ``duration_ns``,

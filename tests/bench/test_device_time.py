@@ -1,5 +1,6 @@
 """How long a GPU is at work: the arithmetic, a profiler of the tests' own, and torch's own."""
 
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -210,9 +211,32 @@ def test_torchs_own_profiler_is_asked_rightly(monkeypatch):
 @pytest.mark.gpu
 def test_a_real_gpu_tells_how_long_it_was_at_work():
     large = torch.ones(4096, 4096, device="cuda")
-    found = device_work(Cell(lambda: [large @ large for _ in range(3)], CUDA), 2)
-    again = device_work(Cell(lambda: [large @ large for _ in range(6)], CUDA), 2)
-    assert found.operations == 3
-    assert again.operations == 6
-    assert 1e-5 < found.seconds < 1.0
-    assert again.seconds == pytest.approx(2 * found.seconds, rel=0.5)
+    found, twice = (
+        device_work(Cell(lambda n=n: [large.neg_() for _ in range(n)], CUDA), 4) for n in (8, 16)
+    )
+    assert (found.operations, twice.operations) == (8, 16)
+    assert 1e-6 < found.seconds < 0.1
+    assert twice.seconds == pytest.approx(2 * found.seconds, rel=0.5)
+
+
+@pytest.mark.gpu
+def test_a_real_gpu_is_idle_while_the_host_sleeps():
+    ones = torch.ones(2, device="cuda")
+
+    def call():
+        ones.neg_()
+        time.sleep(0.02)
+        ones.neg_()
+
+    found = device_work(Cell(call, CUDA), 2)
+    assert found.operations == 2
+    assert 0.0 < found.seconds < 0.01
+
+
+@pytest.mark.gpu
+def test_the_kernels_of_a_replayed_graph_are_seen():
+    ones, graph = torch.ones(2, device="cuda"), torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        for _ in range(5):
+            ones.neg_()
+    assert device_work(Cell(graph.replay, CUDA), 3).operations == 5

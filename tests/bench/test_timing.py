@@ -13,6 +13,7 @@ from bench.messages import Block, DeviceWork, Prepared
 from bench.remote import CaseError, WorkerLostError
 from bench.schema import Case, Ceilings, Process
 from bench.timing import BLAMELESS_LOSSES, Timing, describe, turns
+from bench.worker import Session
 from impls import GeneratorConfig
 
 CONFIG = RunConfig(
@@ -744,6 +745,10 @@ def test_a_device_is_asked_once_a_run_for_cases_alone_when_all_else_is_done():
     assert profiled(arms, "torch_rnn") == profiled(arms, "manual_cell") == [9, 9]
     assert arms.controls()[0].throughput[0].device_seconds is None
     assert records_of(timing) == [(0, 2, True), (1, 2, True)]
+
+
+def test_all_that_is_asked_here_is_what_a_real_worker_answers():
+    assert all(callable(getattr(Session, question)) for question in ANSWERS)
 
 
 def test_on_the_cpu_no_device_is_asked():
