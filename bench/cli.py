@@ -79,6 +79,15 @@ def run(
     iterations: Annotated[
         int | None, typer.Option(help="Training iterations, instead of the recipe's.")
     ] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            help="Where a training starts from, instead of the recipe's: "
+            f"{', '.join(configuration.INIT_NAMES)}.",
+            show_default=False,
+        ),
+    ] = None,
+    init_gain: Annotated[float, typer.Option(help="What that start is multiplied with.")] = 1.0,
     seed: Seed = 0,
     hidden_size: HiddenSizes = "128",
     num_layers: NumLayers = 1,
@@ -159,6 +168,8 @@ def run(
         task=task,
         recipe=recipe,
         iterations=iterations,
+        init=init,
+        init_gain=init_gain,
         seed=seed,
         batch_sizes=configuration.batch_sizes(batch_size, workload),
         processes=sampling.processes,

@@ -132,6 +132,8 @@ class Session:
             self.task,
             self.config.seed,
             iterations=self.config.iterations,
+            init=self.config.init,
+            init_gain=self.config.init_gain,
             on_iteration=self.tick,
         )
 
