@@ -14,7 +14,18 @@ import typer
 from rich.text import Text
 
 from bench import config as configuration
-from bench import environment, guard, launch, observed, plugins, records, render, summary, tables
+from bench import (
+    environment,
+    generate,
+    guard,
+    launch,
+    observed,
+    plugins,
+    records,
+    render,
+    summary,
+    tables,
+)
 from bench.compare import compare as compare_files
 from bench.comparison_tables import comparison_tables
 from bench.console import echo, print_json, print_markdown, print_tables, stderr, stdout
@@ -260,6 +271,9 @@ def check(
         print_tables([tables.check_table(cases), *found_tables])
     if not checked.passed:
         raise typer.Exit(FAILED)
+
+
+app.command("generate")(generate.command)
 
 
 @app.command()
