@@ -78,6 +78,8 @@ class Run:
         try:
             self.result = earlier or self._begun()
             self._cases = {case.key: case for case in self.result.cases}
+            if path and not earlier:
+                _forget_weights(path)
             if earlier:
                 check_same_place(earlier.environment, self._ask_itself("environment"))
             self.save()
@@ -201,6 +203,10 @@ class Run:
         training = self._ask("train", case, on_tick=self.progress.advance)
         self._update(case.key, training=training)
         self._update(case.key, accuracy=self._ask("accuracy"))
+        if self.path:
+            file = weights_file(self.path, case, self.config)
+            file.parent.mkdir(exist_ok=True)
+            self._ask("save_weights", self._cases[case.key], str(file))
 
     def _measure(self) -> None:
         self._arms = Arms(self.config, self._open_cases())
@@ -341,6 +347,19 @@ def lost_cases(config: RunConfig, name: str, reason: str) -> list[Case]:
         )
         for device in config.devices
     ]
+
+
+def weights_file(path: Path, case: Case, config: RunConfig) -> Path:
+    """Where a case's trained weights lie, in the folder of the figures."""
+    size = f"_h{case.model.hidden_size}" if len(config.hidden_sizes) > 1 else ""
+    name = f"weights_{case.implementation}_{case.device.replace(':', '')}{size}.safetensors"
+    return path.with_suffix("") / name
+
+
+def _forget_weights(path: Path) -> None:
+    """Those of the file that this run replaces would pass for its own."""
+    for file in path.with_suffix("").glob("weights_*.safetensors"):
+        file.unlink()
 
 
 def _registered(config: RunConfig) -> dict[str, Entry]:

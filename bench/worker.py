@@ -9,12 +9,24 @@ import secrets
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
 
 import impls
-from bench import author, cases, ceilings, environment, evaluation, gpu, measure, parity, workloads
+from bench import (
+    author,
+    cases,
+    ceilings,
+    environment,
+    evaluation,
+    gpu,
+    measure,
+    parity,
+    weights,
+    workloads,
+)
 from bench.clock import Stopwatch
 from bench.config import CaseKey, RunConfig
 from bench.device_time import device_work
@@ -133,6 +145,8 @@ class Session:
             self.task,
             self.config.seed,
             iterations=self.config.iterations,
+            init=self.config.init,
+            init_gain=self.config.init_gain,
             on_iteration=self.tick,
         )
 
@@ -142,6 +156,12 @@ class Session:
             raise RuntimeError("nothing was trained")
         sequences = evaluation.test_set(self.task, self.config.evaluation)
         return evaluation.evaluate(self._trained, sequences, self.config.evaluation)
+
+    def save_weights(self, case: Case, path: str) -> None:
+        """Write down the weights of the generator that was trained last."""
+        if self._trained is None:
+            raise RuntimeError("nothing was trained")
+        weights.save(self._trained, Path(path), weights.Origin.of(case, self.config))
 
     def prepare(self, arm: Arm, process: int) -> Prepared:
         """Build an arm and warm it up."""

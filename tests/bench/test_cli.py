@@ -91,6 +91,19 @@ BAD_OPTIONS = {
     "time budget nan": (("--time-budget", "nan"), "--time-budget: Input should be"),
     "time limit below 0": (("--time-limit", -1), "--time-limit: Input should be greater than 0"),
     "nothing to resume": (("--resume", "no.json"), "there is no result file no.json"),
+    "unknown start": (
+        ("--init", "ortogonal"),
+        "unknown init 'ortogonal'; did you mean 'orthogonal'?",
+    ),
+    "start of nothing": (
+        ("--init", "normal", "--recipe", "none"),
+        "--init normal: --recipe none tr",
+    ),
+    "gain of nothing": (("--init-gain", 2), "--init-gain 2: name what it is the gain of, --init"),
+    "gain 0": (
+        ("--init", "normal", "--init-gain", 0),
+        "--init-gain: Input should be greater than 0",
+    ),
     "iterations 0": (("--iterations", 0), "--iterations: Input should be greater than or equal"),
     "unknown option": (("--hiden-size", 3), "No such option"),
     "output in a missing folder": (("--output", "no/such/r.json"), "there is no folder no/such"),
