@@ -7,7 +7,7 @@ from typing import Literal
 
 from bench import limits, statistics
 from bench.config import CaseKey, RunConfig
-from bench.messages import CANARY, Arm, Block, Prepared
+from bench.messages import CANARY, Arm, Block, DeviceWork, Prepared
 from bench.schema import (
     Canary,
     Case,
@@ -33,6 +33,8 @@ class Row:
     joules: list[float] = field(default_factory=list)
     peak_memory_bytes: int | None = None
     memory_is_known: bool = False
+    device_work: DeviceWork | None = None
+    device_was_asked: bool = False
     output_error: float | None = None
     limit: Limit | None = None  # of an earlier attempt
     is_open: bool = True
@@ -115,6 +117,16 @@ class Arms:
         """An arm's memory was measured."""
         self._rows[arm].peak_memory_bytes = peak_bytes
         self._rows[arm].memory_is_known = True
+
+    def needs_device_work(self, arm: Arm) -> bool:
+        """Whether its GPU is still to be asked what it does in a call: once a run is enough."""
+        if arm.kind != "case" or arm.device == "cpu":
+            return False
+        return not self._rows[arm].device_was_asked
+
+    def device_work(self, arm: Arm, found: DeviceWork | None) -> None:
+        """An arm's GPU was asked; None: it did not tell."""
+        self._rows[arm].device_work, self._rows[arm].device_was_asked = found, True
 
     def ceilings(self, found: Ceilings) -> None:
         """A process measured what a device can do on so many threads; the best of all counts."""
@@ -201,6 +213,8 @@ class Arms:
             limit=self._limit(arm),
             peak_memory_bytes=row.peak_memory_bytes,
             joules_per_call=fmean(row.joules) if row.joules else None,
+            device_seconds=row.device_work.seconds if row.device_work else None,
+            device_operations=row.device_work.operations if row.device_work else None,
         )
 
     def _limit(self, arm: Arm) -> Limit | None:
@@ -272,6 +286,10 @@ def _restore(row: Row, found: Throughput) -> None:
     row.samples = [_unflagged(sample) for sample in found.samples]
     row.peak_memory_bytes = found.peak_memory_bytes
     row.memory_is_known = True
+    if found.device_seconds is not None and found.device_operations is not None:
+        # Where it is not known the earlier attempt may have been cut short before it asked.
+        row.device_work = DeviceWork(found.device_seconds, found.device_operations)
+        row.device_was_asked = True
     row.output_error = found.output_error
     row.limit = found.limit
     if found.joules_per_call is not None:

@@ -14,7 +14,18 @@ import typer
 from rich.text import Text
 
 from bench import config as configuration
-from bench import environment, guard, launch, observed, plugins, records, render, summary, tables
+from bench import (
+    environment,
+    generate,
+    guard,
+    launch,
+    observed,
+    plugins,
+    records,
+    render,
+    summary,
+    tables,
+)
 from bench.compare import compare as compare_files
 from bench.comparison_tables import comparison_tables
 from bench.console import echo, print_json, print_markdown, print_tables, stderr, stdout
@@ -79,6 +90,15 @@ def run(
     iterations: Annotated[
         int | None, typer.Option(help="Training iterations, instead of the recipe's.")
     ] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            help="Where a training starts from, instead of the recipe's: "
+            f"{', '.join(configuration.INIT_NAMES)}.",
+            show_default=False,
+        ),
+    ] = None,
+    init_gain: Annotated[float, typer.Option(help="What that start is multiplied with.")] = 1.0,
     seed: Seed = 0,
     hidden_size: HiddenSizes = "128",
     num_layers: NumLayers = 1,
@@ -141,9 +161,10 @@ def run(
     size, *more_sizes = configuration.hidden_sizes(hidden_size)
     sampling = configuration.sampling(preset, processes, rounds)
     found = _plugins()
+    devices = environment.device_names(device)
     config = _configured(
-        plugins.register(impl, found),
-        device,
+        plugins.register(impl, found, devices),
+        devices,
         model={
             "hidden_size": size,
             "num_layers": num_layers,
@@ -158,6 +179,8 @@ def run(
         task=task,
         recipe=recipe,
         iterations=iterations,
+        init=init,
+        init_gain=init_gain,
         seed=seed,
         batch_sizes=configuration.batch_sizes(batch_size, workload),
         processes=sampling.processes,
@@ -209,9 +232,10 @@ def check(
 ) -> None:
     """Parity with the reference, and whatever else an author must know; status 1 when it fails."""
     found = _plugins()
+    devices = environment.device_names(device)
     config = _configured(
-        plugins.register(impl, found),
-        device,
+        plugins.register(impl, found, devices),
+        devices,
         model={
             "hidden_size": hidden_size,
             "num_layers": num_layers,
@@ -247,6 +271,9 @@ def check(
         print_tables([tables.check_table(cases), *found_tables])
     if not checked.passed:
         raise typer.Exit(FAILED)
+
+
+app.command("generate")(generate.command)
 
 
 @app.command()
@@ -426,13 +453,16 @@ def _named(impl: str, found: plugins.Plugins) -> frozenset[str]:
 
 
 def _configured(
-    implementations: tuple[str, ...], device: str, model: dict[str, Any], **options: Any
+    implementations: tuple[str, ...],
+    devices: tuple[str, ...],
+    model: dict[str, Any],
+    **options: Any,
 ) -> configuration.RunConfig:
     """The options of the command line, checked: the names first, then the numbers."""
     return configuration.validated(
         {
             "implementations": implementations,
-            "devices": environment.device_names(device),
+            "devices": devices,
             "model": configuration.model_config(**model),
             **options,
         }

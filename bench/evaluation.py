@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.config import LONG_TOLERANCE, EvaluationConfig
+from bench.config import LONG_FACTOR, EvaluationConfig
 from bench.errors import WrongWorkError
-from bench.parity import array, closed_loop_error, some_sequences
+from bench.parity import array, closed_loop_error, some_sequences, tolerance_of
 from bench.schema import Accuracy, Baselines, ErrorSummary, Trajectory
 from impls.generator import Generator
 from tasks import Sequences, Task
@@ -72,7 +72,7 @@ def _check(model: Generator, inputs: Array, predictions: Array, config: Evaluati
     rounded = array(torch.from_numpy(inputs[:, columns]).to(like.dtype))
     forced = warm_up(len(inputs), config.warm_up)
     error = closed_loop_error(model, rounded, forced, predictions[:, columns])
-    tolerance = LONG_TOLERANCE[str(like.dtype).removeprefix("torch.")]
+    tolerance = LONG_FACTOR * tolerance_of(type(model), like.dtype)
     if not error <= tolerance:
         raise WrongWorkError(
             f"evaluation: error {error:.1e} of the predictions, above {tolerance:.0e}: they are "

@@ -20,6 +20,7 @@ from bench.records import dumps
 from bench.render import printable
 from bench.schema import Case, Environment, Result, Sample, Throughput
 from bench.statistics import FENCE
+from bench.summary import bound_by_host
 
 # Where the same rows are timed under pytest-benchmark, whose names these must be to line up.
 TIMED_TEST = "tests/test_benchmark.py::test_throughput"
@@ -289,6 +290,9 @@ def _line(case: Case, row: Throughput, sample: Sample) -> dict[str, Any]:
         "steps_per_second_high": row.steps_per_second.high,
         "output_error": row.output_error,
         "peak_memory_bytes": row.peak_memory_bytes,
+        "device_seconds": row.device_seconds,
+        "device_operations": row.device_operations,
+        "bound_by_host": bound_by_host(row),
     }
 
 

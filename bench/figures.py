@@ -15,6 +15,7 @@ from bench.scaling import Against
 from bench.scaling_figures import scaling
 from bench.schema import Case, Result, Trajectory
 from bench.summary import ThroughputRow, throughput_rows
+from tasks.task import Array
 
 TRUTH = "#444444"
 STYLE: dict[Any, Any] = {
@@ -165,6 +166,44 @@ def throughput(result: Result) -> Figure:
         axes.set_title(f"{workload}, batch {batch_size:,}{size}", loc="left")
     panels[-1].set_xlabel("thousand sequence-steps per second")
     return figure
+
+
+def save_continuation(given: Array, predicted: Array, truth: Array | None, file: Path) -> None:
+    """Draw a wave and how weights go on with it, a panel a feature.
+
+    Args:
+        given: (K, I) points.
+        predicted: (N, I) points after them.
+        truth: (N, I), or None where nobody knows.
+        file: in the format of its suffix.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with mpl.rc_context(STYLE):
+        features = given.shape[1]
+        height = WIDTH_INCHES / 1.618 * (0.5 + 0.5 * features)
+        figure = Figure(figsize=(2 * WIDTH_INCHES, height), layout="constrained")
+        panels = figure.subplots(features, sharex=True, squeeze=False)[:, 0]
+        before, after = np.arange(len(given)), len(given) + np.arange(len(predicted))
+        for feature, axes in enumerate(panels):
+            axes.axvspan(0, len(given), color="#DDDDDD", linewidth=0, label="given")
+            axes.plot(before, given[:, feature], color=TRUTH, linewidth=0.8)
+            if truth is not None:  # from the last given point on, lest there be a gap
+                joined = np.concatenate([given[-1:, feature], truth[:, feature]])
+                axes.plot(
+                    after[0] - 1 + np.arange(len(joined)),
+                    joined,
+                    color=TRUTH,
+                    linewidth=0.8,
+                    label="truth",
+                )
+            axes.plot(after, predicted[:, feature], "--", color=COLOURS[1], label="prediction")
+            axes.set_ylabel("value" if features == 1 else f"feature {feature}")
+            axes.set_xlim(0, len(given) + len(predicted))
+        panels[0].legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3)
+        panels[-1].set_xlabel("step")
+        figure.savefig(file)
 
 
 def _bars(axes: Axes, rows: list[ThroughputRow], colours: list[str], several_threads: bool) -> None:

@@ -62,6 +62,14 @@ class Block:
     joules_per_call: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class DeviceWork:
+    """What a GPU did for one call: seconds that it was at work, and how many operations."""
+
+    seconds: float
+    operations: int
+
+
 Verdict = Literal["ok", "FAIL", "not checked"]
 
 

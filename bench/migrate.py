@@ -8,7 +8,7 @@ def upgraded(data: dict[str, Any]) -> dict[str, Any]:
 
     Whatever is not as its schema has it is left for the validation to name.
     """
-    for version, step in ((1, _from_schema_1), (2, _from_schema_2)):
+    for version, step in ((1, _from_schema_1), (2, _from_schema_2), (3, _from_schema_3)):
         if data.get("schema_version") == version:
             step(data)
             data = data | {"schema_version": version + 1}
@@ -34,16 +34,26 @@ def _from_schema_2(data: dict[str, Any]) -> None:
         return
     threads = config.get("threads", 1)
     config["threads"] = [threads]
-    rows = [
-        row
-        for holder in (*_objects(data, "cases"), *_objects(data, "controls"))
-        for row in _objects(holder, "throughput")
-    ]
-    for row in (*rows, *_objects(data, "ceilings")):
+    for row in (*_rows(data), *_objects(data, "ceilings")):
         row["threads"] = threads
     model = config.get("model")
     for control in _objects(data, "controls"):
         control["hidden_size"] = model.get("hidden_size") if isinstance(model, dict) else None
+
+
+def _from_schema_3(data: dict[str, Any]) -> None:
+    """Schema 3 had wall time alone: nobody had asked the device."""
+    for row in _rows(data):
+        row.update(device_seconds=None, device_operations=None)
+
+
+def _rows(data: dict[str, Any]) -> list[dict[str, Any]]:
+    """The timed rows of all cases and controls."""
+    return [
+        row
+        for holder in (*_objects(data, "cases"), *_objects(data, "controls"))
+        for row in _objects(holder, "throughput")
+    ]
 
 
 def _objects(data: dict[str, Any], name: str) -> list[dict[str, Any]]:

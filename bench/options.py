@@ -10,7 +10,9 @@ from bench.config import DTYPES
 Implementations = Annotated[
     str,
     typer.Option(
-        "--impl", help="all, or a comma list of names, and of package.module:Class for your own."
+        "--impl",
+        help="all, which is whatever is written for the device; or a comma list of names, and of "
+        "package.module:Class for your own.",
     ),
 ]
 Device = Annotated[

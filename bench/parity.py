@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import impls
-from bench.config import TOLERANCE
+from bench.config import REDUCED_TOLERANCE, TOLERANCE
 from bench.errors import telling_line
 from bench.schema import Parity
 from impls import GeneratorConfig, reference
@@ -72,10 +72,10 @@ def check(
     gradients without it. Of an implementation that computes no gradients the outputs are compared
     alone, and of one that runs no free steps those of forced steps.
     """
-    tolerance = TOLERANCE[str(dtype).removeprefix("torch.")]
-    worst, closed_loop = Errors(0.0, 0.0), True
+    implementation = impls.load(name)
+    tolerance, precision = tolerance_of(implementation, dtype), implementation.precision
+    worst, closed_loop = Errors(0.0, 0.0), implementation.closed_loop
     try:
-        closed_loop = impls.load(name).closed_loop
         drawn = trials(config, seed, dtype, closed_loop=closed_loop)
         for number, trial in enumerate(drawn):
             weights_seed = seed + number
@@ -89,6 +89,7 @@ def check(
             output_error=None,
             gradient_error=None,
             tolerance=tolerance,
+            precision=precision,
             passed=False,
             reason=f"raised {one_line(error)}",
             closed_loop=closed_loop,
@@ -98,10 +99,27 @@ def check(
         output_error=_finite(worst.output),
         gradient_error=_finite(worst.gradient),
         tolerance=tolerance,
+        precision=precision,
         passed=passed,
         reason=None if passed else _reason(worst, tolerance),
         closed_loop=closed_loop,
     )
+
+
+def tolerance_of(implementation: type[Generator], dtype: torch.dtype) -> float:
+    """The largest error of one call that counts as rounding.
+
+    Raises:
+        ValueError: it states a precision that nobody knows.
+    """
+    if implementation.precision is None:
+        return TOLERANCE[str(dtype).removeprefix("torch.")]
+    if implementation.precision not in REDUCED_TOLERANCE:
+        raise ValueError(
+            f"its precision is {implementation.precision!r}; it must be None or one of "
+            f"{', '.join(REDUCED_TOLERANCE)}"
+        )
+    return REDUCED_TOLERANCE[implementation.precision]
 
 
 def trials(

@@ -75,12 +75,14 @@ def installed() -> list[tuple[metadata.EntryPoint, str]]:
     )
 
 
-def register(text: str, plugins: Plugins) -> tuple[str, ...]:
+def register(text: str, plugins: Plugins, devices: Iterable[str]) -> tuple[str, ...]:
     """The names that ``--impl`` means; what is named by its target gets into the registry.
 
     Args:
-        text: ``all``, or a comma list of names and of ``package.module:Class``.
+        text: a comma list of names and of ``package.module:Class``; or ``all``, which is every one
+            that is written for one of ``devices``.
         plugins: what is installed, already in the registry where it is not broken.
+        devices: of the run, such as ``cuda:1``.
 
     Raises:
         BenchError: an unknown name, a broken plugin, a target that cannot be, or none at all.
@@ -91,7 +93,8 @@ def register(text: str, plugins: Plugins) -> tuple[str, ...]:
             "--impl must be all or a comma list such as torch_rnn,my_package.cells:Fast, "
             f"got '{text}'"
         )
-    known = tuple(REGISTRY)
+    kinds = {device.partition(":")[0] for device in devices}
+    known = [name for name, entry in REGISTRY.items() if kinds.intersection(entry.devices)]
     chosen: dict[str, None] = {}
     for name in names:
         if name == ALL:

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from impls.config import InitName
 from tasks import Sequences, Task
 from tasks.forcing import coin_flips, lab_free_probability, warm_up
 
@@ -29,8 +30,8 @@ class Recipe:
             lecture's coin for every step.
         loss_warm_up: steps at the start that the loss leaves out.
         clip_norm: largest norm of the gradient (Pascanu et al., 2013), or None.
-        orthogonal: start the recurrent matrices orthogonal (Saxe et al., 2014), which neither
-            shrinks nor grows the state.
+        init: where the matrices of the recurrence start from, by `impls.initial`; None keeps the
+            generator's own.
     """
 
     summary: str
@@ -42,7 +43,7 @@ class Recipe:
     forced_steps: int | None
     loss_warm_up: int
     clip_norm: float | None
-    orthogonal: bool
+    init: InitName | None
 
 
 # In place of a recipe: only parity and timing.
@@ -58,7 +59,7 @@ RECIPES: dict[str, Recipe] = {
         forced_steps=50,
         loss_warm_up=20,
         clip_norm=1.0,
-        orthogonal=True,
+        init="orthogonal",
     ),
     "lab": Recipe(
         summary="the lecture's own, step for step: one sequence an iteration, coin flips",
@@ -70,7 +71,7 @@ RECIPES: dict[str, Recipe] = {
         forced_steps=None,
         loss_warm_up=20,
         clip_norm=None,
-        orthogonal=False,
+        init=None,
     ),
     "best": Recipe(
         summary="as quick, but larger batches, longer sequences and four times the iterations",
@@ -82,7 +83,7 @@ RECIPES: dict[str, Recipe] = {
         forced_steps=50,
         loss_warm_up=50,
         clip_norm=1.0,
-        orthogonal=True,
+        init="orthogonal",
     ),
 }
 

@@ -112,7 +112,7 @@ def save(result: StrictModel, path: Path) -> None:
     write(dumps(result.model_dump(mode="json")) + "\n", path)
 
 
-def write(text: str, path: Path) -> None:
+def write(content: str | bytes, path: Path) -> None:
     """Write a file whole or not at all, through a temporary one beside it.
 
     Raises:
@@ -121,8 +121,8 @@ def write(text: str, path: Path) -> None:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     temporary = Path(name)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o644)  # mkstemp's 0600 would keep a colleague from reading it

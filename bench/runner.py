@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from bench import findings, records, words
 from bench.arms import Arms
 from bench.clock import now
-from bench.config import LONG_TOLERANCE, CaseKey, RunConfig
+from bench.config import LONG_FACTOR, CaseKey, RunConfig
 from bench.errors import BenchError
 from bench.findings import Checked
 from bench.messages import Arm, Finding
@@ -78,6 +78,8 @@ class Run:
         try:
             self.result = earlier or self._begun()
             self._cases = {case.key: case for case in self.result.cases}
+            if path and not earlier:
+                _forget_weights(path)
             if earlier:
                 check_same_place(earlier.environment, self._ask_itself("environment"))
             self.save()
@@ -201,6 +203,10 @@ class Run:
         training = self._ask("train", case, on_tick=self.progress.advance)
         self._update(case.key, training=training)
         self._update(case.key, accuracy=self._ask("accuracy"))
+        if self.path:
+            file = weights_file(self.path, case, self.config)
+            file.parent.mkdir(exist_ok=True)
+            self._ask("save_weights", self._cases[case.key], str(file))
 
     def _measure(self) -> None:
         self._arms = Arms(self.config, self._open_cases())
@@ -211,7 +217,7 @@ class Run:
             self._new_worker,
             self,
             processes=self.result.processes,
-            tolerance=LONG_TOLERANCE[self.config.dtype],
+            tolerance=self._tolerance,
         )
         turns = len(self._arms) * (1 + self.config.rounds)
         self.progress.start("timing", max(0, self._timing.processes_left) * turns)
@@ -223,6 +229,14 @@ class Run:
                 f"{describe(arm)}: {row.seconds:.2g} s a call is less than the {floor:.2g} s that "
                 "its work takes on this machine at least: the work was not done",
             )
+
+    def _tolerance(self, key: CaseKey) -> float:
+        """The largest error of a case's timed work, which is long: by what its parity was held to.
+
+        What passed no gate is not timed.
+        """
+        passed = self._cases[key].parity
+        return LONG_FACTOR * passed.tolerance if passed else 0.0
 
     def _collect(self, arms: Arms, timing: Timing) -> None:
         """Bring the result up to what the timing knows."""
@@ -333,6 +347,19 @@ def lost_cases(config: RunConfig, name: str, reason: str) -> list[Case]:
         )
         for device in config.devices
     ]
+
+
+def weights_file(path: Path, case: Case, config: RunConfig) -> Path:
+    """Where a case's trained weights lie, in the folder of the figures."""
+    size = f"_h{case.model.hidden_size}" if len(config.hidden_sizes) > 1 else ""
+    name = f"weights_{case.implementation}_{case.device.replace(':', '')}{size}.safetensors"
+    return path.with_suffix("") / name
+
+
+def _forget_weights(path: Path) -> None:
+    """Those of the file that this run replaces would pass for its own."""
+    for file in path.with_suffix("").glob("weights_*.safetensors"):
+        file.unlink()
 
 
 def _registered(config: RunConfig) -> dict[str, Entry]:

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from bench.config import CaseKey, RunConfig, StrictModel
 from impls import GeneratorConfig
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 # What comes from somebody else's file must be able to name a file and a row, and nothing else.
 NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,99}$"
@@ -73,13 +73,15 @@ class Parity(StrictModel):
     """Agreement with the float64 reference.
 
     An error is None where it was not a number, which fails. Who passes without a
-    ``gradient_error`` computes no gradients. Where ``closed_loop`` is False no free step was
-    looked at, for the implementation runs none.
+    ``gradient_error`` computes no gradients. ``precision`` is what the implementation says that it
+    multiplies in, where that is less than its dtype. Where
+    ``closed_loop`` is False no free step was looked at, for the implementation runs none.
     """
 
     output_error: Natural | None
     gradient_error: Natural | None
     tolerance: Positive
+    precision: Name | None = None
     passed: bool
     reason: str | None = None
     closed_loop: bool = True
@@ -207,7 +209,9 @@ class Throughput(StrictModel):
     Rates count sequence-steps: T x B over a call's seconds.
 
     ``noise`` is the standard deviation between processes, as a fraction; ``first_call_seconds``
-    the median of the processes' first calls.
+    the median of the processes' first calls. ``device_seconds`` is how long a GPU itself was at
+    work in one call, and ``device_operations`` how many kernels, copies and memsets it was given
+    for it; None on the CPU, and where no profiler tells.
     """
 
     workload: Name
@@ -223,6 +227,8 @@ class Throughput(StrictModel):
     limit: Limit | None
     peak_memory_bytes: Size | None
     joules_per_call: Natural | None
+    device_seconds: Natural | None
+    device_operations: Index | None
 
     @property
     def key(self) -> tuple[str, int, int]:
@@ -328,7 +334,7 @@ class Process(StrictModel):
 class Result(StrictModel):
     """A whole result file."""
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[4] = 4
     created_at: str
     config: RunConfig
     environment: Environment

@@ -311,7 +311,7 @@ class _Runner:
             arms,
             lambda: self._start(config, ENTRIES),
             _Strict(),
-            tolerance=math.inf,
+            tolerance=lambda _: math.inf,
             with_ceilings=False,
         )
         timing.execute()

@@ -7,6 +7,11 @@ from dataclasses import dataclass
 from bench import statistics
 from bench.schema import Bound, Case, ErrorSummary, Result, Sample, Throughput
 
+# A row whose device works for less than half of a call's time is bound by the host: the rest, in
+# which the device waits for the CPU, would stay as long with the fastest device there can be, so no
+# other device could make the call twice as fast.
+BOUND_BY_HOST_BELOW = 0.5
+
 Group = tuple[str, int, int]
 # Device, hidden size, workload, batch size, threads.
 Place = tuple[str, int, str, int, int]
@@ -40,6 +45,8 @@ class ThroughputRow:
     ``share_of_limit``: the least time that the work takes on this machine over the time it took.
     ``pays_back_after``: calls after which the first call, compilation and all, is cheaper than the
     baseline's; 0 where it is from the start. None is what was not measured, or never happens.
+    ``device_share``: of a call's wall time, what the GPU was at work; at most 1, for the two were
+    not measured in the same calls. ``bound_by_host``: that it waited for longer than it worked.
     """
 
     workload: str
@@ -63,6 +70,10 @@ class ThroughputRow:
     pays_back_after: int | None
     peak_memory_bytes: int | None
     joules_per_call: float | None
+    device_seconds: float | None
+    device_operations: int | None
+    device_share: float | None
+    bound_by_host: bool | None
 
     @property
     def group(self) -> Group:
@@ -221,6 +232,17 @@ def timed(result: Result) -> Iterator[tuple[Case, Throughput]]:
             yield case, row
 
 
+def device_share(row: Throughput) -> float | None:
+    """Of one call's wall time, what its device was at work; None where that is not known."""
+    return None if row.device_seconds is None else min(1.0, row.device_seconds / row.seconds)
+
+
+def bound_by_host(row: Throughput) -> bool | None:
+    """Whether its device waited for longer than it worked; None where that is not known."""
+    share = device_share(row)
+    return None if share is None else share < BOUND_BY_HOST_BELOW
+
+
 def _cell(case: Case, row: Throughput, implementation: str) -> tuple[str, str, Group]:
     """What the rows of one implementation that differ only in their threads have in common."""
     group = row.workload, case.model.hidden_size, row.batch_size
@@ -264,6 +286,10 @@ def _throughput_row(
         pays_back_after=_pays_back_after(row, baseline),
         peak_memory_bytes=row.peak_memory_bytes,
         joules_per_call=row.joules_per_call,
+        device_seconds=row.device_seconds,
+        device_operations=row.device_operations,
+        device_share=device_share(row),
+        bound_by_host=bound_by_host(row),
     )
 
 

@@ -1,15 +1,16 @@
 """Rows of numbers -> tables of words."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
-from bench import words
+from bench import columns, words
 from bench.errors import unknown
 from bench.messages import Finding
 from bench.render import Row, Table
 from bench.scaling import ScalingRow, scaling_rows
 from bench.schema import Case, Result
 from bench.summary import (
+    BOUND_BY_HOST_BELOW,
     AccuracyRow,
     ParityRow,
     ThroughputRow,
@@ -23,6 +24,12 @@ from bench.words import NOTHING, error, percent, plus_minus, ratio, short, signi
 
 # The lecture's slide "Results - Predictions": one unit sine, 1000 free-running steps.
 PUBLISHED_MSE = 0.9695
+
+_BUSY_NOTE = (
+    "busy: the share of a call's wall time in which the GPU itself was at work, by its profiler. "
+    f"host: less than {percent(BOUND_BY_HOST_BELOW)}; such a row is bound by the host, that is by "
+    "the time the CPU takes to hand out work, and a faster GPU would hardly help it."
+)
 
 
 def heading(result: Result) -> str:
@@ -79,7 +86,7 @@ def overview(result: Result) -> Table:
         )
         for row in timed
     }
-    sizes = _sizes(result.cases)
+    sizes = columns.sizes(result.cases)
     sections = tuple(
         tuple(
             (
@@ -99,7 +106,7 @@ def overview(result: Result) -> Table:
     titles = (f"{short.get(workload, workload)} {batch:,}" for workload, batch in groups)
     return Table(
         title="Overview",
-        columns=(*_case_columns(sizes), "mean MSE", *titles),
+        columns=(*columns.case_columns(sizes), "mean MSE", *titles),
         sections=sections,
         notes=(
             "mean MSE: closed loop, after training; always zero gets "
@@ -108,6 +115,7 @@ def overview(result: Result) -> Table:
             "whole batch"
             f"{_against(result)}.",
             *_best_note(result),
+            *_precisions(result.cases),
             *_reasons(result.cases),
         ),
     )
@@ -117,13 +125,13 @@ def accuracy(result: Result) -> Table:
     """Closed-loop errors, the trivial predictors beneath, and the lecture's own result."""
     evaluation = result.config.evaluation
     free = evaluation.points - 1 - evaluation.warm_up
-    sizes = _sizes(result.cases)
+    sizes = columns.sizes(result.cases)
     free_column = ("",) if len(sizes) > 1 else ()
     published = ("lecture, published", "sine", *free_column, error(PUBLISHED_MSE))
     return Table(
         title=f"Accuracy: squared error over {free:,} free-running steps of "
         f"{evaluation.sequences:,} {result.config.task}s",
-        columns=(*_case_columns(sizes), "mean", "median", "best", "worst", "training"),
+        columns=(*columns.case_columns(sizes), "mean", "median", "best", "worst", "training"),
         sections=(
             tuple(_accuracy(row, sizes) for row in accuracy_rows(result)),
             tuple(_accuracy(row, sizes) for row in baseline_rows(result)),
@@ -141,34 +149,46 @@ def throughput(result: Result) -> Table:
     """Rates by workload and batch size, with their intervals."""
     return Table(
         title="Throughput",
-        columns=(*_names(result), "steps/s", "±", "ratio", "limit"),
-        sections=_sections(result, _throughput),
+        columns=(*columns.timed_columns(result), "steps/s", "±", "ratio", "limit"),
+        sections=columns.timed_sections(result, _throughput),
         notes=(
             "steps/s: sequence-steps, T x B over the seconds of one call. ±: half of the 95% "
             f"interval over the processes.{_ratio_note(result)}",
             *_best_note(result),
             "limit: share of what this machine can do at most, by its fastest product, copy and "
             "dependent sum in the same run.",
+            *_precisions(result.cases),
             _quality(result),
         ),
     )
 
 
 def costs(result: Result) -> Table:
-    """What the rate does not show: first calls, memory, energy."""
-    energy = any(row.joules_per_call is not None for row in throughput_rows(result))
+    """What the rate does not show: first calls, memory, energy, and who waits for the CPU."""
+    rows = throughput_rows(result)
+    energy = any(row.joules_per_call is not None for row in rows)
+    profiled = any(row.device_share is not None for row in rows)
     return Table(
         title="First calls and memory",
         columns=(
-            *_names(result),
+            *columns.timed_columns(result),
             *("first call", "pays back", "memory"),
             *(("energy",) if energy else ()),
+            *(("busy",) if profiled else ()),
         ),
-        sections=_sections(result, lambda row: _costs(row) if energy else _costs(row)[:-1]),
+        sections=columns.timed_sections(
+            result,
+            lambda row: (
+                *_costs(row),
+                *((_energy(row),) if energy else ()),
+                *((_busy(row),) if profiled else ()),
+            ),
+        ),
         notes=(
             "first call: in a fresh process, compilation included. pays back: calls after which "
             f"all calls together took no longer than {result.config.baseline}'s. memory: what one "
             "call adds to the process at its peak; on CUDA all that the process holds there.",
+            *((_BUSY_NOTE,) if profiled else ()),
         ),
     )
 
@@ -200,14 +220,15 @@ def scaling(result: Result) -> Table:
 
 def parity(cases: tuple[Case, ...]) -> Table:
     """The largest errors against the float64 reference."""
-    sizes = _sizes(cases)
+    sizes = columns.sizes(cases)
     return Table(
         title="Parity with the float64 reference",
-        columns=(*_case_columns(sizes), "verdict", "output", "gradient", "tolerance"),
+        columns=(*columns.case_columns(sizes), "verdict", "output", "gradient", "tolerance"),
         sections=(tuple(_parity(row, sizes) for row in parity_rows(cases)),),
         notes=(
             "largest error of predictions and states, and of all gradients, relative to the "
             "largest magnitude of each where that is above 1.",
+            *_precisions(cases),
         ),
     )
 
@@ -262,29 +283,6 @@ def _best_note(result: Result) -> tuple[str, ...]:
     )
 
 
-def _names(result: Result) -> Row:
-    """The columns that name a timed row."""
-    threads = ("threads",) if len(result.config.threads) > 1 else ()
-    return ("workload", "batch", *_case_columns(_sizes(result.cases)), *threads)
-
-
-def _name(row: ThroughputRow, result: Result) -> Row:
-    several = len(result.config.threads) > 1
-    threads = (f"{row.threads}{'*' if row.best else ' '}",) if several else ()
-    case = _case_name(row, _sizes(result.cases))
-    return (row.workload, f"{row.batch_size:,}", *case, *threads)
-
-
-def _sections(result: Result, cells: Callable[[ThroughputRow], Row]) -> tuple[tuple[Row, ...], ...]:
-    """The timed rows in words, a section for every workload and batch size."""
-    rows = throughput_rows(result)
-    groups = dict.fromkeys(row.group for row in rows)
-    return tuple(
-        tuple((*_name(row, result), *cells(row)) for row in rows if row.group == group)
-        for group in groups
-    )
-
-
 def _throughput(row: ThroughputRow) -> Row:
     apart = plus_minus(row.ratio_low, row.ratio_high)
     return (
@@ -313,8 +311,15 @@ def _costs(row: ThroughputRow) -> Row:
         words.seconds(row.first_call_seconds),
         NOTHING if calls is None else "at once" if calls == 0 else f"{calls:,}",
         size(row.peak_memory_bytes),
-        NOTHING if row.joules_per_call is None else f"{significant(row.joules_per_call)} J",
     )
+
+
+def _energy(row: ThroughputRow) -> str:
+    return NOTHING if row.joules_per_call is None else f"{significant(row.joules_per_call)} J"
+
+
+def _busy(row: ThroughputRow) -> str:
+    return percent(row.device_share) + (" host" if row.bound_by_host else "")
 
 
 def _quality(result: Result) -> str:
@@ -339,20 +344,6 @@ def _quality(result: Result) -> str:
     return "; ".join(parts) + "."
 
 
-def _sizes(cases: tuple[Case, ...]) -> list[int]:
-    """The hidden sizes, each once: several of them take a column."""
-    return list(dict.fromkeys(case.model.hidden_size for case in cases))
-
-
-def _case_columns(sizes: list[int]) -> Row:
-    return ("implementation", "device", *(("H",) if len(sizes) > 1 else ()))
-
-
-def _case_name(row: ThroughputRow | ParityRow, sizes: list[int]) -> Row:
-    size = (str(row.hidden_size),) if len(sizes) > 1 else ()
-    return (row.implementation, row.device, *size)
-
-
 def _accuracy(row: AccuracyRow, sizes: list[int]) -> Row:
     size = (str(row.hidden_size or ""),) if len(sizes) > 1 else ()
     name = (row.label, row.device or "", *size)
@@ -366,7 +357,7 @@ def _accuracy(row: AccuracyRow, sizes: list[int]) -> Row:
 def _parity(row: ParityRow, sizes: list[int]) -> Row:
     errors = (row.output_error, row.gradient_error, row.tolerance)
     cells = (NOTHING if value is None else f"{value:.1e}" for value in errors)
-    return (*_case_name(row, sizes), _verdict(row), *cells)
+    return (*columns.case_name(row, sizes), _verdict(row), *cells)
 
 
 def _verdict(row: ParityRow) -> str:
@@ -382,7 +373,7 @@ def _shortfall(row: ParityRow) -> str:
 
 
 def _reasons(cases: tuple[Case, ...]) -> tuple[str, ...]:
-    several = len(_sizes(cases)) > 1
+    several = len(columns.sizes(cases)) > 1
     names = {case.key: words.case(case.key, with_size=several) for case in cases}
     reasons = [f"{names[case.key]} {case.status}: {case.reason}." for case in cases if case.reason]
     unfinished = [names[case.key] for case in cases if case.status == "pending"]
@@ -399,6 +390,18 @@ def _reasons(cases: tuple[Case, ...]) -> tuple[str, ...]:
         if not case.closed_loop
     ]
     return tuple(reasons)
+
+
+def _precisions(cases: tuple[Case, ...]) -> tuple[str, ...]:
+    """Who is fast, or off, because it multiplies in less than its dtype."""
+    found = {
+        case.implementation: case.parity.precision
+        for case in cases
+        if case.parity and case.parity.precision
+    }
+    return tuple(
+        f"{name} multiplies in {what}, and is judged by that." for name, what in found.items()
+    )
 
 
 def _seconds(row: AccuracyRow) -> str:

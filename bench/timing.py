@@ -1,9 +1,9 @@
 """The timing of a run: fresh processes, rounds of turns, and what becomes of their samples.
 
 Every process warms every arm up, measures the machine's ceilings, and lets all arms take their
-turns, round after round. An implementation that takes its process down, or hangs it, ends there;
-the others start over in a fresh process, and what the lost one had sampled stays, as a process of
-its own with fewer rounds.
+turns, round after round; the first has calls on a GPU profiled when that is done. An implementation
+that takes its process down, or hangs it, ends there; the others start over in a fresh process, and
+what the lost one had sampled stays, as a process of its own with fewer rounds.
 """
 
 import contextlib
@@ -50,7 +50,7 @@ class Timing:
         start: gives a fresh worker.
         listener: told what happens.
         processes: those of an earlier attempt.
-        tolerance: the largest error of timed work.
+        tolerance: gives the largest error of a case's timed work.
         with_ceilings: measure what the machine can do at most, too.
     """
 
@@ -62,7 +62,7 @@ class Timing:
         listener: Listener,
         *,
         processes: Iterable[Process] = (),
-        tolerance: float,
+        tolerance: Callable[[CaseKey], float],
         with_ceilings: bool = True,
     ) -> None:
         self.config, self.arms, self.start = config, arms, start
@@ -162,6 +162,7 @@ class _OneProcess:
             self._take_turns()
             self._recheck()
             self._record(complete=True)
+            self._ask_devices()
         except WorkerLostError as error:
             loss = error
             self._record(complete=False)
@@ -230,11 +231,26 @@ class _OneProcess:
             error = self._ask(arm, "recheck")
             if not self._arms.is_open(arm) or error is None:
                 continue
-            if error <= self._timing.tolerance:
+            if error <= self._timing.tolerance(arm.case):
                 self._arms.rechecked(arm, error)
             else:
                 self._arms.close_case(arm)
                 self._listener.wrong(arm, f"{describe(arm)}: error {error:.1e} of the timed work")
+
+    def _ask_devices(self) -> None:
+        """Have a call of each row profiled, once a run and last of all: it slows what comes after.
+
+        Whoever loses the worker here has been sampled and checked, and may have lost it to the
+        profiler: the process counts, nobody is to blame, and nothing is profiled again in this run.
+        """
+        try:
+            for arm in self._arms.open():
+                if self._arms.needs_device_work(arm):
+                    self._arms.device_work(arm, self._ask(arm, "device_work"))
+        except WorkerLostError:
+            for arm in self._arms.open():
+                if self._arms.needs_device_work(arm):
+                    self._arms.device_work(arm, None)
 
     def _ask(self, arm: Arm, question: str, *arguments: Any) -> Any:
         """The answer, or None where the arm failed.

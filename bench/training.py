@@ -10,7 +10,9 @@ from bench.clock import Stopwatch
 from bench.measure import synchronise
 from bench.recipes import Batch, Recipe, batches
 from bench.schema import Training
-from impls.generator import Generator, with_orthogonal_recurrence
+from impls.config import InitName
+from impls.generator import Generator
+from impls.initial import started
 from tasks import Task
 
 RISE = 0.2  # of one cycle; the rest is its fall
@@ -32,6 +34,8 @@ def train(
     seed: int,
     *,
     iterations: int | None = None,
+    init: InitName | None = None,
+    init_gain: float = 1.0,
     on_iteration: Callable[[], None] = lambda: None,
 ) -> Training:
     """Train ``model`` in place.
@@ -41,16 +45,18 @@ def train(
         recipe_name: the name to record.
         recipe: how to train.
         task: where sequences come from.
-        seed: names the data, the flips and an orthogonal start.
+        seed: names the data, the flips and the start.
         iterations: instead of the recipe's own number.
+        init: instead of the recipe's own.
+        init_gain: what the start is multiplied with.
         on_iteration: called after each.
 
     Raises:
         DivergedError: a loss was NaN or infinite; the model is of no use then.
     """
     iterations = iterations or recipe.iterations
-    if recipe.orthogonal:
-        make_orthogonal(model, seed)
+    if start := init or recipe.init:
+        restart(model, start, seed, init_gain)
     model.train()
     parameters = list(model.parameters())
     device = parameters[0].device
@@ -94,10 +100,10 @@ def batch_loss(model: Generator, batch: Batch, loss_warm_up: int) -> Tensor:
     return F.mse_loss(predictions[loss_warm_up:], targets[loss_warm_up:])
 
 
-def make_orthogonal(model: Generator, seed: int) -> None:
-    """Replace every recurrent matrix by a random orthogonal one, the same on every device."""
+def restart(model: Generator, init: InitName, seed: int, gain: float = 1.0) -> None:
+    """Draw the matrices of the recurrence anew, the same on every device."""
     weights = {name: weight.detach() for name, weight in model.weights().items()}
-    model.load_weights(with_orthogonal_recurrence(weights, seed))
+    model.load_weights(started(weights, init, seed, gain))
 
 
 def _schedule(

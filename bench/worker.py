@@ -9,16 +9,29 @@ import secrets
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
 
 import impls
-from bench import author, cases, ceilings, environment, evaluation, gpu, measure, parity, workloads
+from bench import (
+    author,
+    cases,
+    ceilings,
+    environment,
+    evaluation,
+    gpu,
+    measure,
+    parity,
+    weights,
+    workloads,
+)
 from bench.clock import Stopwatch
 from bench.config import CaseKey, RunConfig
+from bench.device_time import device_work
 from bench.errors import WrongWorkError
-from bench.messages import CANARY, Arm, Block, Finding, Kind, Prepared
+from bench.messages import CANARY, Arm, Block, DeviceWork, Finding, Kind, Prepared
 from bench.recipes import RECIPES
 from bench.resources import ThrottleWatch, peak_memory_bytes
 from bench.schema import Accuracy, Baselines, Case, Ceilings, Environment, Parity, Training
@@ -132,6 +145,8 @@ class Session:
             self.task,
             self.config.seed,
             iterations=self.config.iterations,
+            init=self.config.init,
+            init_gain=self.config.init_gain,
             on_iteration=self.tick,
         )
 
@@ -141,6 +156,12 @@ class Session:
             raise RuntimeError("nothing was trained")
         sequences = evaluation.test_set(self.task, self.config.evaluation)
         return evaluation.evaluate(self._trained, sequences, self.config.evaluation)
+
+    def save_weights(self, case: Case, path: str) -> None:
+        """Write down the weights of the generator that was trained last."""
+        if self._trained is None:
+            raise RuntimeError("nothing was trained")
+        weights.save(self._trained, Path(path), weights.Origin.of(case, self.config))
 
     def prepare(self, arm: Arm, process: int) -> Prepared:
         """Build an arm and warm it up."""
@@ -169,13 +190,17 @@ class Session:
         cell = self._rows[arm].cell
         return peak_memory_bytes(cell.call, cell.device)
 
+    def device_work(self, arm: Arm) -> DeviceWork | None:
+        """What the GPU did for one call, as in a sample; it slows the samples that come after."""
+        row = self._about_to_call(arm)
+        found = device_work(row.cell, row.calls)
+        self._check_settings(arm)
+        return found
+
     def sample(self, arm: Arm) -> Block:
         """Time one block, and copy what its last call computed, as it was just then."""
-        self._use_threads_of(arm)
-        row = self._rows[arm]
+        row = self._about_to_call(arm)
         device = row.cell.device
-        if row.workload:
-            row.workload.refresh(row.rng)
         watch, before = ThrottleWatch(device), gpu.joules(device)
         seconds, outcome = measure.block(row.cell, row.calls)
         if row.workload:
@@ -219,6 +244,14 @@ class Session:
             self.config.seed,
             self.config.threads[0],
         )
+
+    def _about_to_call(self, arm: Arm) -> _Row:
+        """An arm with its threads and with data that no call has seen."""
+        self._use_threads_of(arm)
+        row = self._rows[arm]
+        if row.workload:
+            row.workload.refresh(row.rng)
+        return row
 
     def _use_threads_of(self, arm: Arm) -> None:
         torch.set_num_threads(arm.threads)

@@ -35,7 +35,8 @@ from bench.parity import (
     weight_arrays,
 )
 from impls import GeneratorConfig, reference
-from impls.generator import Generator, initial_weights, with_orthogonal_recurrence
+from impls.generator import Generator, initial_weights
+from impls.initial import started
 from tasks import Sequences, Task
 from tasks.forcing import Forced, coin_flips, warm_up
 
@@ -296,7 +297,7 @@ def _keeps_moving(config: GeneratorConfig, weights: dict[str, torch.Tensor]) -> 
 def _drawn(config: GeneratorConfig, seed: int) -> dict[str, torch.Tensor]:
     relu = config.nonlinearity == "relu"
     weights = initial_weights(config, seed)
-    weights = _with_cycles(weights, seed) if relu else with_orthogonal_recurrence(weights, seed)
+    weights = _with_cycles(weights, seed) if relu else started(weights, "orthogonal", seed)
     for name, weight in weights.items():
         if name.startswith("bias"):
             weight.mul_(0.05)

@@ -6,6 +6,18 @@ from typing import Literal
 Nonlinearity = Literal["tanh", "relu"]
 
 
+# Where the matrices of the recurrence start from; `impls.initial` says how each is drawn.
+InitName = Literal[
+    "uniform",
+    "normal",
+    "xavier_uniform",
+    "xavier_normal",
+    "kaiming_uniform",
+    "kaiming_normal",
+    "orthogonal",
+]
+
+
 @dataclass(frozen=True, slots=True)
 class GeneratorConfig:
     """The arguments of ``torch.nn.RNN`` that mean something for a generator.

@@ -15,10 +15,13 @@ and whose versions it has checked. Some graphs are kept, by shape, dtype, device
 weights' addresses and the precision of products; the first call of each records it, and waits for
 the GPU.
 
+A graph holds some kernels for each of its steps, so that a long one takes seconds to record and
+memory to keep: beyond `MOST_STEPS` a call is several replays of one graph, each of which begins
+with the state and the prediction that the one before has left.
+
 Where it loses: the GPU still starts several kernels a step, one after the other, each of which
-reads its weights anew; every shape costs a recording, and memory of its own that grows with its
-steps, without gradients too: some kernels for each. It cannot itself be called while somebody else
-records a graph.
+reads its weights anew; every shape costs a recording. Of a call of several replays, backward
+replays each forward once more. It cannot itself be called while somebody else records a graph.
 """
 
 import threading
@@ -37,6 +40,8 @@ from impls.kernels.static_loop import StaticLoop
 
 # As many as the harness asks of one instance, and a few more; the one used longest ago goes first.
 MOST_GRAPHS = 8
+# Of one graph: what the harness asks for, and no more.
+MOST_STEPS = 1000
 
 Outcome = tuple[Tensor, Tensor]
 
@@ -61,6 +66,18 @@ class CudaGraph(OwnWeights):
         return None
 
     def rollout(self, inputs: Tensor, forced: list[bool], h0: Tensor) -> Outcome:
+        done: list[Tensor] = []
+        h = h0
+        for first in range(0, len(forced), MOST_STEPS):
+            rows, flags = inputs[first : first + MOST_STEPS], forced[first : first + MOST_STEPS]
+            if not flags[0]:  # what the piece before has predicted is given to this one
+                rows, flags = torch.cat([done[-1][-1:], rows[1:]]), [True, *flags[1:]]
+            predictions, h = self._piece(rows, flags, h)
+            done.append(predictions)
+        return (done[0] if len(done) == 1 else torch.cat(done)), h
+
+    def _piece(self, inputs: Tensor, forced: list[bool], h0: Tensor) -> Outcome:
+        """One graph's steps."""
         weights = self.weights()
         given = (inputs, h0, *weights.values())
         wanted = tuple(one.requires_grad for one in given) if wants_gradients(*given) else ()

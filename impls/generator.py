@@ -29,7 +29,6 @@ __all__ = [
     "OwnWeights",
     "initial_weights",
     "wants_gradients",
-    "with_orthogonal_recurrence",
 ]
 
 SUPPORTED_DTYPES = (torch.float32, torch.float64)
@@ -48,10 +47,14 @@ class Generator(nn.Module, ABC):
         closed_loop: whether `rollout` runs free steps. Where it does not, `forward` refuses every
             step that is not forced, and a run neither trains nor evaluates the implementation and
             times ``sequence`` alone.
+        precision: what the products are computed in, where that is less than the weights' own
+            dtype: ``tf32x3``, ``tf32`` or ``bfloat16``. The parity gate judges by it, and the
+            tables tell it.
     """
 
     differentiable: ClassVar[bool] = True
     closed_loop: ClassVar[bool] = True
+    precision: ClassVar[str | None] = None
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
@@ -244,17 +247,3 @@ def initial_weights(config: GeneratorConfig, seed: int) -> dict[str, Tensor]:
         name: torch.empty(shape, dtype=torch.float64).uniform_(-bound, bound, generator=generator)
         for name, shape in config.weight_shapes().items()
     }
-
-
-def with_orthogonal_recurrence(weights: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
-    """``weights`` with every recurrent matrix replaced by a random orthogonal one (Saxe, 2014).
-
-    Drawn in float64 on the CPU, the same on every device.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    replaced = dict(weights)
-    for name, weight in weights.items():
-        if name.startswith("weight_hh"):
-            drawn = torch.empty(weight.shape, dtype=torch.float64)
-            replaced[name] = nn.init.orthogonal_(drawn, generator=generator)
-    return replaced

@@ -73,6 +73,12 @@ def same_registry():
 @pytest.fixture
 def golden() -> Path:
     """A result file of today's schema, as it must stay readable."""
+    return GOLDEN / "result-4.json"
+
+
+@pytest.fixture
+def golden_3() -> Path:
+    """A result file of schema 3, as it must stay readable."""
     return GOLDEN / "result-3.json"
 
 

@@ -11,7 +11,7 @@ import torch
 
 import impls
 from bench import cases, environment, parity, plugins, workloads
-from bench.config import TOLERANCE, RunConfig
+from bench.config import RunConfig
 from bench.measure import synchronise
 from bench.worker import timed_seed
 from tasks import TASKS
@@ -56,7 +56,7 @@ def facts(model, implementation, device):
         "model": asdict(CONFIG.model),
         "task": CONFIG.task,
         "threads": torch.get_num_threads(),
-        "tolerance": TOLERANCE[CONFIG.dtype],
+        "tolerance": parity.tolerance_of(type(model), DTYPE),
         "weights_digest": cases.weights_digest(model),
     }
 

@@ -13,7 +13,6 @@ from bench.author.answers import OUTPUTS_OFF
 from bench.author.check import Group, NotCheckedError, Outcome
 from bench.author.outputs import WELL_FORMED
 from bench.author.subject import BATCH, Subject, predicted, recording
-from bench.config import TOLERANCE
 from bench.messages import Finding
 from impls import GeneratorConfig
 from impls.generator import Generator
@@ -35,7 +34,7 @@ def _claims(subject: Subject, config: GeneratorConfig, dtype: torch.dtype) -> Ou
     like = torch.empty(0, device=subject.device, dtype=dtype)
     found = predicted(model, *parity.arguments(trial, like))
     exact, _ = parity.expected(model, trial)
-    tolerance = TOLERANCE[str(dtype).removeprefix("torch.")]
+    tolerance = parity.tolerance_of(implementation, dtype)
     if found[0].dtype != dtype:
         return f"unsupported() gave None, but the predictions are {found[0].dtype}, not {dtype}"
     if (error := parity.error_of(found[0], exact.predictions)) <= tolerance:

@@ -12,7 +12,6 @@ from torch import Tensor
 
 import impls
 from bench import parity
-from bench.config import TOLERANCE
 from impls import GeneratorConfig
 from impls.generator import Generator
 
@@ -58,7 +57,7 @@ class Subject:
     @property
     def tolerance(self) -> float:
         """The gate's."""
-        return TOLERANCE[str(self.dtype).removeprefix("torch.")]
+        return parity.tolerance_of(impls.load(self.name), self.dtype)
 
     @property
     def differentiable(self) -> bool:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from bench import environment, limits
 from bench.arms import Arms, control_of
 from bench.config import RunConfig
-from bench.messages import Block, Prepared
+from bench.messages import Block, DeviceWork, Prepared
 from bench.schema import Case, Ceilings, Parity, Result
 from impls import GeneratorConfig
 
@@ -81,14 +81,14 @@ def row_of(arms, arm):
     return found
 
 
-def result_of(arms, names=("manual_cell", "torch_rnn")):
+def result_of(arms, names=("manual_cell", "torch_rnn"), device="cpu"):
     """The file that a run would have written by now."""
     return Result(
         created_at="then",
         config=CONFIG,
         environment=environment.describe(),
         cases=tuple(
-            case(name).model_copy(update={"throughput": arms.throughput(name, "cpu", 4)})
+            case(name, device).model_copy(update={"throughput": arms.throughput(name, device, 4)})
             for name in names
         ),
         controls=arms.controls(),
@@ -335,6 +335,29 @@ def test_memory_is_needed_once_and_only_of_cases(arms):
     assert not arms.needs_memory(arm)
 
 
+def test_a_device_is_asked_once_and_only_about_cases_on_a_gpu(arms):
+    on_gpu = Arms(CONFIG, [case("manual_cell", "cuda")])
+    arm = pick(on_gpu, device="cuda")
+    assert on_gpu.needs_device_work(arm)
+    assert not on_gpu.needs_device_work(pick(on_gpu, "control", device="cuda"))
+    assert not on_gpu.needs_device_work(pick(on_gpu, "canary", device="cuda"))
+    assert not arms.needs_device_work(pick(arms))  # the CPU's
+    on_gpu.device_work(arm, None)  # no profiler: no second try
+    assert not on_gpu.needs_device_work(arm)
+    fill(on_gpu, arm, [0.1])
+    [row] = on_gpu.throughput(*arm.case)
+    assert (row.device_seconds, row.device_operations) == (None, None)
+
+
+def test_a_row_holds_what_its_device_did(arms):
+    fill(arms, pick(arms), [0.1])
+    fill(arms, pick(arms, size=2), [0.1])
+    arms.device_work(pick(arms), DeviceWork(0.03, 5123))
+    row, other = row_of(arms, pick(arms)), row_of(arms, pick(arms, size=2))
+    assert (row.device_seconds, row.device_operations) == (0.03, 5123)
+    assert other.device_seconds is None
+
+
 # Flags: told, and counted all the same.
 
 STEADY = [1.0, 1.01, 0.99, 1.0, 1.02, 0.98, 1.01, 0.99]
@@ -470,6 +493,7 @@ def sampled(arms):
         fill(arms, arm, [*STEADY, 9.0], process=0)
     arms.sampled(pick(arms), 0, 9, block(8.0, throttled=True, joules=2.5))
     arms.memory(pick(arms), 4096)
+    arms.device_work(pick(arms), DeviceWork(0.03, 5123))
     arms.rechecked(pick(arms), 3e-8)
     fill(arms, pick(arms, "canary"), [*STEADY, 9.0], steps=1)
     return arms
@@ -483,6 +507,7 @@ def test_all_is_taken_over(arms):
     assert later.throughput("torch_rnn", "cpu", 4) == ()
     assert len(later.controls()[0].throughput[0].samples) == 9
     assert later.throughput("manual_cell", "cpu", 4)[0].joules_per_call == 2.5
+    assert later.throughput("manual_cell", "cpu", 4)[0].device_operations == 5123
 
 
 def test_ceilings_are_taken_over(arms):
@@ -515,6 +540,17 @@ def test_memory_that_is_known_is_not_measured_again(arms):
     later = taken_over(sampled(arms))
     assert not later.needs_memory(pick(later))
     assert later.needs_memory(pick(later, name="torch_rnn"))
+
+
+@pytest.mark.parametrize("found", [DeviceWork(0.03, 5123), None])
+def test_a_device_is_asked_again_only_where_an_earlier_attempt_had_no_answer(found):
+    """It may have been cut short after its samples and before its question."""
+    first, later = (Arms(CONFIG, [case("manual_cell", "cuda")]) for _ in range(2))
+    arm = pick(first, device="cuda")
+    fill(first, arm, [0.1])
+    first.device_work(arm, found)
+    later.take_over(result_of(first, ["manual_cell"], "cuda"))
+    assert later.needs_device_work(arm) == (found is None)
 
 
 def test_new_samples_join_those_that_were_taken_over(arms):

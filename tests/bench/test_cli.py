@@ -91,6 +91,19 @@ BAD_OPTIONS = {
     "time budget nan": (("--time-budget", "nan"), "--time-budget: Input should be"),
     "time limit below 0": (("--time-limit", -1), "--time-limit: Input should be greater than 0"),
     "nothing to resume": (("--resume", "no.json"), "there is no result file no.json"),
+    "unknown start": (
+        ("--init", "ortogonal"),
+        "unknown init 'ortogonal'; did you mean 'orthogonal'?",
+    ),
+    "start of nothing": (
+        ("--init", "normal", "--recipe", "none"),
+        "--init normal: --recipe none tr",
+    ),
+    "gain of nothing": (("--init-gain", 2), "--init-gain 2: name what it is the gain of, --init"),
+    "gain 0": (
+        ("--init", "normal", "--init-gain", 0),
+        "--init-gain: Input should be greater than 0",
+    ),
     "iterations 0": (("--iterations", 0), "--iterations: Input should be greater than or equal"),
     "unknown option": (("--hiden-size", 3), "No such option"),
     "output in a missing folder": (("--output", "no/such/r.json"), "there is no folder no/such"),
@@ -183,7 +196,7 @@ def test_an_old_result_is_not_lost(bench, tmp_path):
         ("", "is empty"),
         ('{"schema_version": 1, "cases": [', "is not JSON, or was cut short"),
         ("plain text", "is not JSON"),
-        ('{"schema_version": 99}', "has schema version 99, newer than the 3"),
+        ('{"schema_version": 99}', "has schema version 99, newer than the 4"),
         ('{"schema_version": 1, "created_at": 5}', "field created_at: Input should be a valid"),
     ],
 )

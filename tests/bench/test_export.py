@@ -69,6 +69,7 @@ def timed_row(workload, batch_size, factor=1.0, seconds=SECONDS, threads=1):
         ),
         noise=0.05 if several else None, output_error=2e-7, limit=None,
         peak_memory_bytes=12_345 if batch_size == 1 else None, joules_per_call=None,
+        device_seconds=None, device_operations=None,
     )  # fmt: skip
 
 
@@ -348,9 +349,27 @@ class TestCsv:
         assert to_csv(lone) == (
             "implementation,device,dtype,task,hidden_size,num_layers,nonlinearity,workload,"
             "batch_size,threads,steps,process,round,seconds,flags,status,steps_per_second,"
-            "steps_per_second_low,steps_per_second_high,output_error,peak_memory_bytes\n"
-            "torch_rnn,cpu,float32,cosine,16,2,relu,generate,1,1,99,0,0,0.01,,ok,9000.0,,,2e-07,12345\n"
+            "steps_per_second_low,steps_per_second_high,output_error,peak_memory_bytes,"
+            "device_seconds,device_operations,bound_by_host\n"
+            "torch_rnn,cpu,float32,cosine,16,2,relu,generate,1,1,99,0,0,0.01,,ok,9000.0,,,2e-07,12345"
+            ",,,\n"
         )
+
+    def test_what_the_device_did_and_who_waits_for_the_cpu(self, tmp_path):
+        import pandas  # heavy
+
+        # A call takes 99 steps x 1 or 32 sequences over the rate: 11 ms and 352 ms.
+        rows = [
+            timed_row("generate", batch_size).model_copy(
+                update={"device_seconds": 0.01, "device_operations": 5000 + batch_size}
+            )
+            for batch_size in (1, 32)
+        ]
+        path = written(a_result(a_case("x", *rows)), "csv", tmp_path / "gpu.csv")
+        frame = pandas.read_csv(path).groupby("batch_size").first()
+        assert list(frame.device_seconds) == [0.01, 0.01]
+        assert list(frame.device_operations) == [5001, 5032]
+        assert list(frame.bound_by_host) == [False, True]
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -141,11 +141,11 @@ def test_tensor_error():
 
 
 def test_an_implementation_that_raises_fails_in_one_line(monkeypatch):
-    def broken(_):
+    def broken(*_, **__):
         raise RuntimeError("first line\nsecond line")
 
-    monkeypatch.setattr(impls, "load", broken)
-    outcome = check("broken", GeneratorConfig(), CPU, torch.float32, seed=0)
+    monkeypatch.setattr(impls, "create", broken)
+    outcome = check("torch_rnn", GeneratorConfig(), CPU, torch.float32, seed=0)
     assert outcome.reason == "raised RuntimeError: first line"
 
 

@@ -156,11 +156,27 @@ def test_a_plugin_joins_all_and_nothing_of_it_is_imported(site, bench):
     assert "fast" not in REGISTRY  # as it was, for whoever comes next in this process
     found = plugins.discover()
     with impls.registered(found.entries):
-        assert plugins.register("all", found) == (*REGISTRY,)
+        assert plugins.register("all", found, ["cpu", "cuda"]) == (*REGISTRY,)
         assert REGISTRY["fast"] == Entry(
             "my_cells:Fast", "plugin: my-kernels 0.3", origin="my-kernels 0.3"
         )
-        assert plugins.register("fast,all", found)[0] == "fast"
+        assert plugins.register("fast,all", found, ["cpu"])[0] == "fast"
+
+
+@pytest.mark.parametrize(
+    ("devices", "there", "not_there"),
+    [
+        (["cpu"], {"torch_rnn", "fused_cpu", "onnx_runtime"}, {"fused_cuda", "cuda_graph"}),
+        (["cuda:1"], {"torch_rnn", "fused_cuda", "cuda_graph"}, {"fused_cpu", "onnx_runtime"}),
+        (["cpu", "cuda"], {"fused_cpu", "fused_cuda"}, set()),
+    ],
+)
+def test_all_is_what_is_written_for_one_of_the_devices(devices, there, not_there):
+    found = plugins.register("all", plugins.Plugins(), devices)
+    assert there <= set(found)
+    assert not_there.isdisjoint(found)
+    # Whoever is named gets a row that says why not.
+    assert plugins.register("all,fused_cuda", plugins.Plugins(), ["cpu"])[-1] == "fused_cuda"
 
 
 # name and target of an entry point -> what is wrong with it, and what would be right.
@@ -189,7 +205,7 @@ def test_a_broken_plugin_is_listed_with_its_reason_and_left_out(broken, site, be
     assert status == 0
     found = plugins.discover()
     with impls.registered(found.entries):
-        assert plugins.register("all", found) == (*REGISTRY,)
+        assert plugins.register("all", found, ["cpu", "cuda"]) == (*REGISTRY,)
     if point[0] not in (*REGISTRY, "all"):
         status, out, err = bench("check", "--impl", point[0])
         assert (status, out) == (2, "")

@@ -32,7 +32,7 @@ def test_files_from_before_a_process_could_take_more_rounds_are_read(golden, tmp
     assert load(path).config.sampling_seconds == 0.0  # their rounds were what was asked for
 
 
-def test_the_field_names_of_schema_3(golden):
+def test_the_field_names_of_schema_4(golden):
     """Whoever reads result files without our code relies on these names."""
     data = json.loads(golden.read_text())
     assert list(data) == [
@@ -54,7 +54,7 @@ def test_the_field_names_of_schema_3(golden):
     assert list(row) == [
         "workload", "batch_size", "threads", "steps", "first_call_seconds", "warm_ups", "samples",
         "steps_per_second", "noise", "output_error", "limit", "peak_memory_bytes",
-        "joules_per_call",
+        "joules_per_call", "device_seconds", "device_operations",
     ]  # fmt: skip
     assert list(row["samples"][0]) == ["process", "round", "seconds", "flags"]
     assert list(row["steps_per_second"]) == ["estimate", "low", "high"]
@@ -89,13 +89,50 @@ def test_the_golden_file_has_everything_that_a_run_writes(golden):
             assert row.steps_per_second.low is not None
 
 
+# Schema 3: wall time alone.
+
+
+def test_a_file_of_schema_3_still_loads(golden_3):
+    old, result = json.loads(golden_3.read_text()), load(golden_3)
+    assert (old["schema_version"], result.schema_version) == (3, 4)
+    rows = [row for holder in (*result.cases, *result.controls) for row in holder.throughput]
+    assert len(rows) == 12
+    assert {(row.device_seconds, row.device_operations) for row in rows} == {(None, None)}
+    new = json.loads(dumps(result.model_dump(mode="json")))
+    for data in (new, old):  # all else is as it was
+        data.pop("schema_version")
+    without_what_came_with_schema_4(new)
+    assert new == old
+
+
+def without_what_came_with_schema_4(data):
+    """Take out what schema 3 had not."""
+    for holder in (*data["cases"], *data["controls"]):
+        for row in holder["throughput"]:
+            del row["device_seconds"], row["device_operations"]
+    for case in data["cases"]:
+        assert case["parity"].pop("precision") is None
+        assert case["parity"].pop("closed_loop") is True
+    assert [data["config"].pop(name) for name in ("init", "init_gain")] == [None, 1.0]
+
+
+def test_what_a_device_did_is_written_and_read(golden, tmp_path):
+    def profiled(data):
+        data["cases"][0]["throughput"][1].update(device_seconds=0.25, device_operations=5123)
+
+    result = load(changed(tmp_path / "gpu.json", golden, profiled))
+    save(result, tmp_path / "copy.json")
+    row = load(tmp_path / "copy.json").cases[0].throughput[1]
+    assert (row.device_seconds, row.device_operations) == (0.25, 5123)
+
+
 # Schema 2: one count of threads for the whole run.
 
 
 def test_a_file_of_schema_2_still_loads(golden_2, golden, tmp_path):
     old, result = json.loads(golden_2.read_text()), load(golden_2)
     assert (old["schema_version"], old["config"]["threads"]) == (2, 1)
-    assert (result.schema_version, result.config.threads) == (3, (1,))
+    assert (result.schema_version, result.config.threads) == (4, (1,))
     rows = [row for holder in (*result.cases, *result.controls) for row in holder.throughput]
     assert len(rows) == 12
     assert {row.threads for row in rows} == {found.threads for found in result.ceilings} == {1}
@@ -103,6 +140,7 @@ def test_a_file_of_schema_2_still_loads(golden_2, golden, tmp_path):
     for data in (new, old):  # all else is as it was
         data.pop("schema_version")
         data["config"].pop("threads")
+    without_what_came_with_schema_4(new)
     for holder in (*new["cases"], *new["controls"]):
         for row in holder["throughput"]:
             row.pop("threads")
@@ -136,7 +174,7 @@ def test_damaged_threads_of_schema_2_are_named(value, golden_2, tmp_path):
 def test_a_file_of_schema_1_still_loads(golden_1, tmp_path):
     old, result = json.loads(golden_1.read_text()), load(golden_1)
     assert old["schema_version"] == 1
-    assert (result.schema_version, result.config.processes) == (3, 1)
+    assert (result.schema_version, result.config.processes) == (4, 1)
     assert result.processes == result.controls == result.canaries == result.ceilings == ()
     assert [case.implementation for case in result.cases] == old["config"]["implementations"]
     for case, old_case in zip(result.cases, old["cases"], strict=True):
@@ -154,6 +192,7 @@ def _same_row(row, old):
         "estimate": old["steps_per_second"]["estimate"], "low": None, "high": None,
     }  # fmt: skip
     assert (row.noise, row.limit, row.joules_per_call) == (None, None, None)
+    assert (row.device_seconds, row.device_operations) == (None, None)
     assert [(s.round, s.seconds) for s in row.samples] == [
         (s["round"], s["seconds"]) for s in old["samples"]
     ]
@@ -270,6 +309,10 @@ EDITS = {
     "a row on nobody knows how many": (f"{ROW}.threads", REMOVED, "Field required"),
     "ceilings of text": ("ceilings.0.threads", "1", "valid integer"),
     "less than no energy": (f"{ROW}.joules_per_call", -1e-9, "greater than or equal to 0"),
+    "a device that was busy for no number": (f"{ROW}.device_seconds", float("nan"), "finite"),
+    "less than no time on a device": (f"{ROW}.device_seconds", -1e-9, "greater than or equal to 0"),
+    "half a kernel": (f"{ROW}.device_operations", 0.5, "valid integer"),
+    "a device that nobody asked": (f"{ROW}.device_seconds", REMOVED, "Field required"),
     "an unknown bound": (f"{ROW}.limit.bound", "luck", "'arithmetic', 'memory' or 'latency'"),
     "a limit without end": (f"{ROW}.limit.seconds", float("inf"), "finite"),
     "a limit that is left out": (f"{ROW}.limit", REMOVED, "Field required"),
@@ -290,7 +333,7 @@ EDITS = {
     "a run of no processes": ("config.processes", 0, "greater than or equal to 1"),
     "a cache of no size": ("environment.caches.L2", 0, "greater than or equal to 1"),
     "a gpu of schema 1": ("environment.gpu", ["NVIDIA T4"], "object"),
-    "older schema": ("schema_version", 0, "Input should be 3"),
+    "older schema": ("schema_version", 0, "Input should be 4"),
     "odd schema": ("schema_version", "1", "must be a whole number, got '1'"),
     "true for a version": ("schema_version", True, "must be a whole number, got True"),
 }
@@ -347,10 +390,10 @@ MISFITS = {
         r"config\.evaluation: .*warm_up must leave steps to predict",
     ),
     "newer schema": (
-        lambda d: d.update(schema_version=4),
-        "schema version 4, newer than the 3 that this rnn-bench reads; upgrade",
+        lambda d: d.update(schema_version=5),
+        "schema version 5, newer than the 4 that this rnn-bench reads; upgrade",
     ),
-    "a huge version": (lambda d: d.update(schema_version=10**400), "newer than the 3"),
+    "a huge version": (lambda d: d.update(schema_version=10**400), "newer than the 4"),
     "no schema": (lambda d: d.pop("schema_version"), "not a result file: it has no schema_version"),
 }
 

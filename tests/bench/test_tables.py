@@ -235,6 +235,65 @@ def test_energy_has_its_column_where_it_was_measured(result):
     assert table.sections[0][1][-1] == "-"
 
 
+def profiled(result, *shares):
+    """The first row of each case with that share of its time on a device; None: nobody asked."""
+    shown = result
+    for number, share in enumerate(shares):
+        first, *others = result.cases[number].throughput
+        seconds = None if share is None else share * first.seconds
+        update = {"device_seconds": seconds, "device_operations": share and 5123}
+        shown = with_case(shown, number, throughput=(first.model_copy(update=update), *others))
+    return shown
+
+
+def test_a_row_that_waits_for_the_cpu_says_so(result):
+    assert "busy" not in tables.costs(result).columns
+    assert len(tables.costs(result).notes) == 1
+    shown = profiled(result, 0.31, 1.2, None)
+    table = tables.costs(shown)
+    assert table.columns[-1] == "busy"
+    assert [row[-1] for row in table.sections[0]] == ["31% host", "100%", "-"]
+    assert {row[-1] for row in table.sections[1]} == {"-"}
+    assert table.notes[-1].startswith("busy: ")
+    assert "bound by the host" in table.notes[-1]
+    assert "less than 50%" in table.notes[-1]
+
+
+@pytest.mark.parametrize(
+    ("share", "shown", "bound"),
+    [
+        (0.0, 0.0, True), (0.49, 0.49, True), (0.51, 0.51, False), (1.0, 1.0, False),
+        (1.7, 1.0, False), (None, None, None),
+    ],
+)  # fmt: skip
+def test_bound_by_the_host_is_whose_device_waits_for_longer_than_it_works(
+    share, shown, bound, result
+):
+    found = summary.throughput_rows(profiled(result, share))[0]
+    assert found.device_share == (None if shown is None else pytest.approx(shown))
+    assert found.bound_by_host is bound
+
+
+def test_exactly_half_is_not_bound_by_the_host(result):
+    row = timed_row(result, 1.0, 2.0).model_copy(update={"device_seconds": 1.0})
+    assert row.seconds == 2.0
+    assert summary.bound_by_host(row) is False
+
+
+@pytest.mark.parametrize(("width", "energy"), [(80, None), (100, 1234.0), (120, 1234.0)])
+def test_busy_cuts_no_word_or_number_beside_the_longest(width, energy, result):
+    """At 80 columns a cell may break between its two words."""
+    shown = wide(profiled(result, 0.31))
+    first, *others = shown.cases[2].throughput
+    update = {"joules_per_call": energy, "device_seconds": 0.01 * first.seconds}
+    shown = with_case(shown, 2, throughput=(first.model_copy(update=update), *others))
+    table = tables.costs(shown)
+    text = rendered(table, width)
+    assert all(len(line) <= width for line in text.splitlines())
+    cells = [*table.columns, *(cell for rows in table.sections for row in rows for cell in row)]
+    assert all(part in text.split() for cell in cells for part in cell.split())
+
+
 def timed_row(result, first_call, seconds):
     row = result.cases[0].throughput[0]
     work = row.steps * row.batch_size

@@ -9,10 +9,11 @@ from bench import clock
 from bench.arms import Arms
 from bench.config import RunConfig
 from bench.errors import BenchError
-from bench.messages import Block, Prepared
+from bench.messages import Block, DeviceWork, Prepared
 from bench.remote import CaseError, WorkerLostError
 from bench.schema import Case, Ceilings, Process
 from bench.timing import BLAMELESS_LOSSES, Timing, describe, turns
+from bench.worker import Session
 from impls import GeneratorConfig
 
 CONFIG = RunConfig(
@@ -34,7 +35,7 @@ CEILINGS = Ceilings(
 )  # fmt: skip
 ANSWERS = {
     "prepare": PREPARED, "sample": BLOCK, "recheck": 1e-7, "ceilings": (CEILINGS, 2.0),
-    "peak_memory_bytes": 4096, "probe": None, "rest": None,
+    "peak_memory_bytes": 4096, "device_work": DeviceWork(0.125, 9), "probe": None, "rest": None,
 }  # fmt: skip
 
 
@@ -97,7 +98,9 @@ def timed(rule=lambda *_: None, config=CONFIG, processes=()):
     """What is known after the timing: its machine, its arms and itself."""
     machine = Machine(rule)
     arms = Arms(config, [case(n, d) for d in config.devices for n in config.implementations])
-    timing = Timing(config, arms, machine.start, machine, processes=processes, tolerance=1e-5)
+    timing = Timing(
+        config, arms, machine.start, machine, processes=processes, tolerance=lambda _: 1e-5
+    )
     try:
         timing.execute()
     except BenchError as error:
@@ -589,7 +592,9 @@ def test_the_machine_that_cannot_be_measured_ends_the_run():
 def test_ceilings_can_be_left_out():
     machine = Machine()
     arms = Arms(CONFIG, [case("torch_rnn", "cpu")])
-    Timing(CONFIG, arms, machine.start, machine, tolerance=1e-5, with_ceilings=False).execute()
+    Timing(
+        CONFIG, arms, machine.start, machine, tolerance=lambda _: 1e-5, with_ceilings=False
+    ).execute()
     assert "ceilings" not in {question for _, question, *_ in machine.asked}
     assert arms.throughput("torch_rnn", "cpu", 128)[0].limit is None
 
@@ -597,7 +602,7 @@ def test_ceilings_can_be_left_out():
 def test_an_interruption_closes_the_worker_and_goes_through():
     machine = Machine(always("sample", KeyboardInterrupt(), kind="canary"))
     arms = Arms(CONFIG, [case("torch_rnn", "cpu")])
-    timing = Timing(CONFIG, arms, machine.start, machine, tolerance=1e-5)
+    timing = Timing(CONFIG, arms, machine.start, machine, tolerance=lambda _: 1e-5)
     with pytest.raises(KeyboardInterrupt):
         timing.execute()
     assert machine.started == machine.closed == 1
@@ -614,7 +619,7 @@ def test_an_interruption_while_one_is_tried_alone_closes_that_worker_too():
     machine = Machine(rule)
     arms = Arms(CONFIG, [case("torch_rnn", "cpu")])
     with pytest.raises(KeyboardInterrupt):
-        Timing(CONFIG, arms, machine.start, machine, tolerance=1e-5).execute()
+        Timing(CONFIG, arms, machine.start, machine, tolerance=lambda _: 1e-5).execute()
     assert machine.started == machine.closed == 2
 
 
@@ -714,6 +719,111 @@ def test_a_gpu_that_hangs_when_probed_is_the_cases_fault_too():
     machine, *_ = timed(rule, ON_CUDA)
     later = [arguments[0] for n, _, *arguments in machine.asked if n > 0]
     assert all(getattr(arm, "implementation", "") != "manual_cell" for arm in later)
+
+
+# What the GPU itself did: asked last of all.
+
+
+def on_cuda(rule=lambda *_: None, config=ON_CUDA):
+    def with_ceilings(process, question, *arguments):
+        if question == "ceilings":
+            return CEILINGS.model_copy(update={"device": "cuda"}), 2.0
+        return rule(process, question, *arguments)
+
+    return timed(with_ceilings, config)
+
+
+def profiled(arms, name):
+    return [row.device_operations for row in arms.throughput(name, "cuda", 128)]
+
+
+def test_a_device_is_asked_once_a_run_for_cases_alone_when_all_else_is_done():
+    """A profiler that was on slows down what is timed afterwards."""
+    machine, arms, timing, _ = on_cuda()
+    first = machine.questions(0)
+    assert first[-4:] == ["device_work"] * 4
+    assert first.count("device_work") == 4
+    assert "device_work" not in machine.questions(1)
+    kinds = {arguments[0].kind for _, q, *arguments in machine.asked if q == "device_work"}
+    assert kinds == {"case"}
+    assert profiled(arms, "torch_rnn") == profiled(arms, "manual_cell") == [9, 9]
+    assert arms.controls()[0].throughput[0].device_seconds is None
+    assert records_of(timing) == [(0, 2, True), (1, 2, True)]
+
+
+def test_all_that_is_asked_here_is_what_a_real_worker_answers():
+    assert all(callable(getattr(Session, question)) for question in ANSWERS)
+
+
+def test_on_the_cpu_no_device_is_asked():
+    machine, *_ = timed()
+    assert not any(question == "device_work" for _, question, *_ in machine.asked)
+
+
+def test_an_error_while_it_is_profiled_is_the_cases_and_its_times_stay():
+    rule = always(
+        "device_work", CaseError("MemoryError", "raised"), implementation="manual_cell",
+        batch_size=1,
+    )  # fmt: skip
+    machine, arms, timing, error = on_cuda(rule)
+    assert error is None
+    [(arm, reason)] = machine.told("failed")
+    assert arm.implementation == "manual_cell"
+    assert reason == "timing generate at batch 1: MemoryError"
+    assert [arm for _, q, *arguments in machine.asked if q == "probe" for arm in arguments] == [
+        "cuda"
+    ]
+    assert profiled(arms, "manual_cell") == [None, 9]
+    assert len(turns_of(arms, "manual_cell", "cuda")[1]) == 2
+    assert records_of(timing) == [(0, 2, True), (1, 2, True)]
+
+
+def test_other_work_while_it_is_profiled_costs_all_times():
+    rule = always(
+        "device_work", CaseError("set the number of threads", "wrong"), implementation="manual_cell"
+    )
+    machine, *_ = on_cuda(rule)
+    assert {arm.implementation for arm, _ in machine.told("wrong")} == {"manual_cell"}
+    assert machine.questions(0).count("device_work") == 3  # its second row is closed
+
+
+@pytest.mark.parametrize("hung", [False, True])
+def test_a_worker_that_is_lost_to_the_profiler_is_nobodys_fault_and_its_process_counts(hung):
+    rule = always(
+        "device_work", WorkerLostError("SIGSEGV", hung=hung), implementation="manual_cell"
+    )
+    machine, arms, timing, error = on_cuda(rule)
+    assert error is None
+    assert not machine.told("failed")
+    assert machine.started == machine.closed == 2
+    assert records_of(timing) == [(0, 2, True), (1, 2, True)]
+    assert "device_work" not in machine.questions(1)  # once is enough
+    assert profiled(arms, "torch_rnn") == [9, 9]
+    assert profiled(arms, "manual_cell") == [None, None]
+
+
+def test_a_gpu_that_dies_while_it_is_profiled_costs_the_case_and_no_process():
+    def rule(_, question, *arguments):
+        if question == "probe" or (
+            question == "device_work" and arguments[0].implementation == "manual_cell"
+        ):
+            raise CaseError("RuntimeError: illegal memory access", "raised")
+
+    machine, _, timing, error = on_cuda(rule)
+    assert error is None
+    assert [arm.implementation for arm, _ in machine.told("failed")] == ["manual_cell"]
+    assert records_of(timing) == [(0, 2, True), (1, 2, True)]
+
+
+def test_a_process_whose_busy_time_is_told_was_over_before_the_profiler(monkeypatch):
+    now = [0.0]
+
+    def rule(_, question, *__):
+        now[0] += 1000.0 if question == "device_work" else 1.0
+
+    monkeypatch.setattr(clock.time, "perf_counter", lambda: now[0])
+    _, _, timing, _ = on_cuda(rule)
+    assert timing.processes[0].seconds < 1000.0
 
 
 # What was computed while it was timed.

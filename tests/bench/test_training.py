@@ -9,8 +9,9 @@ from torch import nn, optim
 
 import impls
 from bench.recipes import RECIPES, batches
-from bench.training import DivergedError, make_orthogonal, train
+from bench.training import DivergedError, restart, train
 from impls import GeneratorConfig
+from impls.initial import started
 from tasks import TASKS
 from tests.impls.fitting import UNCOMPILED, compiles_per_shape, skip_unless_differentiable
 
@@ -133,16 +134,16 @@ def test_divergence_names_the_iteration(register):
 def test_orthogonal_start():
     model = impls.create("torch_cell", GeneratorConfig(hidden_size=9, num_layers=2))
     before = model.weights()["weight_ih_l1"].clone()
-    make_orthogonal(model, seed=1)
+    restart(model, "orthogonal", seed=1)
     for layer in range(2):
         W = model.weights()[f"weight_hh_l{layer}"].detach()
         torch.testing.assert_close(W @ W.t(), torch.eye(9), atol=1e-6, rtol=0)
     assert torch.equal(model.weights()["weight_ih_l1"], before)
     first, second = (model.weights()[f"weight_hh_l{layer}"].clone() for layer in range(2))
     assert not torch.equal(first, second)
-    make_orthogonal(model, seed=1)
+    restart(model, "orthogonal", seed=1)
     assert torch.equal(model.weights()["weight_hh_l0"], first)
-    make_orthogonal(model, seed=2)
+    restart(model, "orthogonal", seed=2)
     assert not torch.allclose(model.weights()["weight_hh_l0"], first)
 
 
@@ -162,7 +163,7 @@ def test_a_recipe_is_what_it_says(recipe_name):
     torch.testing.assert_close(starts[0] @ starts[0].t(), torch.eye(10), atol=1e-6, rtol=0)
 
     again = impls.create("torch_cell", config, seed=1)
-    make_orthogonal(again, seed)
+    restart(again, "orthogonal", seed)
     optimizer = optim.Adam(again.parameters(), lr=1e-3)
     schedule = optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=6, pct_start=0.2)
     losses = []
@@ -182,3 +183,19 @@ def test_a_recipe_is_what_it_says(recipe_name):
     np.testing.assert_allclose(found.loss, losses, rtol=1e-5)
     for name, weight in again.weights().items():
         torch.testing.assert_close(model.weights()[name], weight, rtol=1e-4, atol=1e-5)
+
+
+def test_another_start_than_the_recipes():
+    recipe, seed = RECIPES["quick"], 4
+    model = impls.create("manual_cell", GeneratorConfig(hidden_size=10), seed=1)
+    expected = started(
+        {n: w.detach().clone() for n, w in model.weights().items()}, "normal", seed, 0.5
+    )
+    starts = []
+    handle = model.register_forward_pre_hook(
+        lambda model, _: starts.append({n: w.detach().clone() for n, w in model.weights().items()})
+    )
+    train(model, "quick", recipe, TASKS["cosine"], seed, iterations=1, init="normal", init_gain=0.5)
+    handle.remove()
+    for name, weight in expected.items():
+        torch.testing.assert_close(starts[0][name], weight.float())

@@ -7,7 +7,7 @@ from bench import ceilings, gpu, measure, worker, workloads
 from bench.config import EvaluationConfig, RunConfig
 from bench.errors import BenchError, WrongWorkError
 from bench.evaluation import NotFiniteError
-from bench.messages import Arm
+from bench.messages import Arm, DeviceWork
 from bench.remote import CaseError, Inline
 from bench.schema import Case
 from bench.training import DivergedError
@@ -169,6 +169,32 @@ def test_an_arm_is_prepared_sampled_and_rechecked(arm, session):
     assert block.joules_per_call is None
     assert 0 < session.recheck(arm) < 1e-5
     assert session.peak_memory_bytes(arm) >= 0
+
+
+def test_what_a_gpu_did_is_that_of_a_samples_calls_on_new_data(session, monkeypatch):
+    """The memory that a call reads is everybody's: it is filled anew right before."""
+    asked = []
+
+    def device_work(cell, calls):
+        asked.append((calls, session._rows[ARM].workload._data.clone()))
+        return DeviceWork(0.5, 7)
+
+    session.prepare(ARM, 0)
+    session._rows[ARM].calls = 3
+    assert session.device_work(ARM) is None  # on the CPU
+    monkeypatch.setattr(worker, "device_work", device_work)
+    assert session.device_work(ARM) == session.device_work(ARM) == DeviceWork(0.5, 7)
+    (calls, data), (_, later) = asked
+    assert calls == 3
+    assert not torch.equal(data, later)
+
+
+def test_a_setting_that_is_changed_while_profiled_is_caught_and_put_back(session, monkeypatch):
+    session.prepare(ARM, 0)
+    monkeypatch.setattr(worker, "device_work", lambda *_: torch.set_num_threads(2))
+    with pytest.raises(WrongWorkError, match="set the number of threads to 2"):
+        session.device_work(ARM)
+    assert torch.get_num_threads() == 1
 
 
 def test_a_canary_has_no_steps_and_nothing_to_recheck(session):

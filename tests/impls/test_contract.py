@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 import impls
 from impls import GeneratorConfig
-from impls.generator import initial_weights, with_orthogonal_recurrence
+from impls.generator import initial_weights
+from impls.initial import started
 from tests.impls.fitting import (
     ON_CPU,
     dtype_of,
@@ -59,7 +60,7 @@ def test_initial_weights_are_those_of_nn_rnn_in_law():
 def test_orthogonal_recurrence_replaces_the_recurrent_matrices_and_nothing_else():
     before = initial_weights(GeneratorConfig(num_layers=2, hidden_size=7), seed=0)
     copies = {name: weight.clone() for name, weight in before.items()}
-    found = with_orthogonal_recurrence(before, seed=1)
+    found = started(before, "orthogonal", seed=1)
     assert list(found) == list(before)
     assert all(torch.equal(before[name], copies[name]) for name in before)
     for name, weight in found.items():
@@ -69,7 +70,7 @@ def test_orthogonal_recurrence_replaces_the_recurrent_matrices_and_nothing_else(
         else:
             assert torch.equal(weight, before[name])
     assert not torch.equal(found["weight_hh_l0"], found["weight_hh_l1"])
-    again, other = (with_orthogonal_recurrence(before, seed) for seed in (1, 2))
+    again, other = (started(before, "orthogonal", seed) for seed in (1, 2))
     assert torch.equal(found["weight_hh_l0"], again["weight_hh_l0"])
     assert not torch.allclose(found["weight_hh_l0"], other["weight_hh_l0"])
 

@@ -107,6 +107,21 @@ def test_another_pattern_is_no_new_graph_and_the_same_one_no_copy(recorder):
     assert recorder.recorded == 3
 
 
+@pytest.mark.parametrize("steps", [4, 5, 11, 12])
+@pytest.mark.parametrize("free_from", [1, 3, 12])
+def test_a_long_call_is_some_replays_of_short_graphs(steps, free_from, recorder, monkeypatch):
+    """Pieces of four steps, and what is left."""
+    monkeypatch.setattr(cuda_graph, "MOST_STEPS", 4)
+    model, (inputs, _) = make(), drawn(steps, 3, dtype=torch.float64)
+    forced = torch.arange(steps) < free_from
+    inputs[~forced] = torch.nan
+    assert_same(gradients(model, inputs, forced), gradients(manual(model), inputs, forced))
+    before = recorder.recorded
+    with torch.inference_mode():
+        assert_same(model(inputs, forced), manual(model)(inputs, forced))
+    assert recorder.recorded - before == 1 + (steps > 4 and steps % 4 > 0)
+
+
 def test_buffers_that_were_made_in_inference_mode_serve_outside_of_it(recorder):
     model, (inputs, forced) = make(), drawn(9, 3, dtype=torch.float64)
     with torch.inference_mode():

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 import impls
-from bench.config import LONG_TOLERANCE
-from bench.parity import array, tensor_error, weight_arrays
+from bench.config import LONG_FACTOR
+from bench.parity import array, tensor_error, tolerance_of, weight_arrays
 from bench.workloads import load_timed_weights
 from impls import GeneratorConfig, reference
 from tests.impls.fitting import ON_CUDA, UNCOMPILED, skip_unless_installed
@@ -46,6 +46,7 @@ def run_long(name, device):
 def follow(model, given):
     """The same run in pieces; some of them again by the reference, from the state they began in."""
     weights = weight_arrays(model)
+    tolerance = LONG_FACTOR * tolerance_of(type(model), given.dtype)
     y, h = model(given, torch.ones(len(given), dtype=torch.bool))
     first = torch.arange(PIECE) == 0
     blank = torch.full((PIECE, 1, 1), float("nan"), device=given.device)
@@ -60,4 +61,4 @@ def follow(model, given):
                 tensor_error(array(y), exact.predictions),
                 tensor_error(array(h), exact.h_n),
             ]
-            assert np.max(errors) < LONG_TOLERANCE["float32"], piece
+            assert np.max(errors) < tolerance, piece

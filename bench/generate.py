@@ -1,0 +1,155 @@
+"""`bench generate`: trained weights go on with a wave, given in a CSV file or drawn by a task."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import typer
+from rich.text import Text
+
+from bench import environment, records
+from bench.console import echo, stderr
+from bench.errors import BenchError, unknown
+from bench.launch import keep_what_is_there
+from bench.options import Overwrite
+from bench.points import Array, Wave, as_csv, read_points
+from bench.words import error as error_in_words
+from impls import REGISTRY, MissingError
+from tasks import TASKS
+
+if TYPE_CHECKING:
+    from bench.weights import Saved
+
+MOST_STEPS = 1_000_000
+PICTURES = (".png", ".svg", ".pdf")
+
+
+def command(
+    weights: Annotated[
+        Path, typer.Option(help="A .safetensors file that a run has left.", show_default=False)
+    ],
+    impl: Annotated[str, typer.Option(help="Which implementation computes.")] = "manual_cell",
+    steps: Annotated[int, typer.Option(help="Points to predict.")] = 900,
+    given: Annotated[
+        Path | None,
+        typer.Option(
+            "--input",
+            help="CSV, a row a point, to go on with. Default: a drawn wave.",
+            show_default=False,
+        ),
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="What draws the wave. Default: what the weights were trained on."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Names the wave that is drawn.")] = 0,
+    warm_up: Annotated[int, typer.Option(help="Points of a drawn wave that are given.")] = 100,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Where to: .csv, or a picture: .png, .svg, .pdf. Default: CSV, printed."),
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Go on with a wave: trained weights, any implementation, as many steps as you like."""
+    check_range("--steps", steps, MOST_STEPS)
+    check_range("--warm-up", warm_up, MOST_STEPS)
+    check_range("--seed", seed, 2**32 - 1, least=0)
+    if impl not in REGISTRY:
+        raise unknown("implementation", impl, REGISTRY)
+    devices = environment.device_names(device)
+    if output:
+        _check_output(output, overwrite=overwrite)
+    from bench import weights as files  # torch takes two seconds: bad options are told before
+
+    saved = files.load(weights)
+    size = saved.model.input_size
+    if given:
+        wave = Wave(read_points(given, size))
+    else:
+        wave = _drawn(task or saved.origin.task or "cosine", size, seed, warm_up, steps)
+    predicted = _predicted(impl, saved, devices[0], wave.given, steps)
+    if output and output.suffix in PICTURES:
+        from bench import figures
+
+        try:
+            figures.save_continuation(wave.given, predicted, wave.truth, output)
+        except OSError as error:
+            raise BenchError(f"cannot write {output}: {error.strerror or error}") from None
+    else:
+        text = as_csv(wave, predicted)
+        if output:
+            try:
+                records.write(text, output)
+            except OSError as error:
+                raise BenchError(f"cannot write {output}: {error.strerror or error}") from None
+        else:
+            echo(text)
+    if wave.truth is not None:
+        mse = float(np.square(predicted - wave.truth).mean())
+        words = f"mean squared error of {steps:,} free steps: {error_in_words(mse)}"
+        stderr().print(Text(words), soft_wrap=True)
+
+
+def check_range(option: str, value: int, most: int, *, least: int = 1) -> None:
+    """Refuse what no one can mean.
+
+    Raises:
+        BenchError: ``value`` is out of range.
+    """
+    if not least <= value <= most:
+        raise BenchError(f"{option} must be from {least} to {most:,}, got {value:,}")
+
+
+def _drawn(task: str, size: int, seed: int, warm_up: int, steps: int) -> Wave:
+    if task not in TASKS:
+        raise unknown("task", task, TASKS)
+    if TASKS[task].input_size != size:
+        raise BenchError(
+            f"--task {task} draws {TASKS[task].input_size} features, the weights want {size}; give "
+            "points with --input"
+        )
+    drawn = TASKS[task].draw(np.random.default_rng(seed), 1, warm_up + steps)
+    points = np.concatenate([drawn.inputs[:1], drawn.targets])[:, 0]
+    return Wave(points[:warm_up], points[warm_up:])
+
+
+def _predicted(impl: str, saved: "Saved", device: str, given: Array, steps: int) -> Array:
+    """(``steps``, I), what follows ``given``.
+
+    Raises:
+        BenchError: the implementation cannot, or fails.
+    """
+    import torch
+
+    import impls
+    from bench.parity import one_line
+    from tasks.forcing import warm_up
+
+    dtype = next(iter(saved.weights.values())).dtype
+    forced = warm_up(len(given) + steps - 1, len(given))
+    inputs = np.full((len(forced), 1, given.shape[1]), np.nan)
+    inputs[: len(given), 0] = given
+    try:
+        with environment.pinned(1), torch.inference_mode():
+            model = impls.create(impl, saved.model, device=device, dtype=dtype).eval()
+            model.load_weights(saved.weights)
+            read = torch.tensor(inputs, device=device, dtype=dtype)
+            found: Array = model(read, torch.from_numpy(forced))[0].cpu().double().numpy()
+    except (MissingError, ValueError) as error:
+        raise BenchError(
+            f"--impl {impl}: {error}".replace(f"{impl}: {impl}:", f"{impl}:")
+        ) from None
+    except Exception as error:  # noqa: BLE001 - whatever an implementation raises
+        raise BenchError(f"--impl {impl}: {one_line(error)}") from None
+    return found[len(given) - 1 :, 0]
+
+
+def _check_output(output: Path, *, overwrite: bool) -> None:
+    if output.suffix not in (".csv", *PICTURES):
+        raise BenchError(f"--output must end in .csv, {', '.join(PICTURES)}, got {output}")
+    if not output.parent.is_dir():
+        raise BenchError(f"--output {output}: there is no folder {output.parent}; create it first")
+    if output.is_dir():
+        raise BenchError(f"--output {output} is a folder; name a file in it")
+    keep_what_is_there(output, overwrite=overwrite)
