@@ -18,7 +18,7 @@ from bench.config import TOLERANCE
 from bench.parity import compare, draw_trial, weight_arrays
 from impls import GeneratorConfig, reference
 from impls.fused_cuda import FusedCUDA, Rollout, as_arguments, form
-from impls.kernels import cuda_recurrence as kernels
+from impls.kernels import cuda_parts as kernels
 from impls.manual_cell import ManualCell
 from tests.impls.answers import drawn, gradients
 
