@@ -18,11 +18,11 @@ from typing import Any
 import torch
 import triton
 from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
+from triton.compiler import ASTSource, CompiledKernel
 
 from bench.render import Table, to_markdown
 from impls.config import GeneratorConfig
-from impls.fused_cuda import form
+from impls.fused_cuda import Form, form
 from impls.kernels import cuda_products, cuda_recurrence, cuda_streamed
 
 ARCHITECTURES = (80, 90, 100)
@@ -83,11 +83,16 @@ class Needs:
         return min(REGISTERS // (a_warp * self.warps), share)
 
 
-@lru_cache
-def needs(name: str, way: str, architecture: int) -> Needs:
-    """Compile one of `FORMS` for one of `WAYS` and a compute capability times ten."""
+def cut_of(name: str) -> Form:
+    """How one of `FORMS` is cut, on a GPU of 132 multiprocessors."""
     layers, units, dtype, batch, precision = FORMS[name]
-    cut = form(GeneratorConfig(hidden_size=units, num_layers=layers), batch, dtype, 132, precision)
+    config = GeneratorConfig(hidden_size=units, num_layers=layers)
+    return form(config, batch, dtype, 132, precision)
+
+
+def built(name: str, way: str, architecture: int) -> CompiledKernel:
+    """Compile one of `FORMS` for one of `WAYS` and a compute capability times ten."""
+    (layers, _, dtype, _, precision), cut = FORMS[name], cut_of(name)
     forward, backward = KERNELS["products" if precision else "streamed" if cut.streamed else "kept"]
     kernel = backward if way == "backward" else forward
     constants: dict[str, Any] = {
@@ -105,11 +110,16 @@ def needs(name: str, way: str, architecture: int) -> Needs:
         {(names.index(n),): value for n, value in constants.items() if n in names},
         {(names.index(n),): [["tt.divisibility", 16]] for n in whole},
     )
-    target = GPUTarget("cuda", architecture, 32)
     options = cut.options(trains=way != "generate")
-    compiled = triton.compile(source, target=target, options=options)
+    return triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=options)
+
+
+@lru_cache
+def needs(name: str, way: str, architecture: int) -> Needs:
+    """What `built` one takes."""
+    compiled = built(name, way, architecture)
     registers, stack = _resources(compiled.asm["cubin"])
-    return Needs(architecture, cut.warps, registers, stack, compiled.metadata.shared)
+    return Needs(architecture, cut_of(name).warps, registers, stack, compiled.metadata.shared)
 
 
 def _resources(cubin: bytes) -> tuple[int, int]:
@@ -138,8 +148,8 @@ def table() -> Table:
         sections=(tuple(rows),),
         notes=(
             f"triton {triton.__version__}. registers and spilled bytes of one thread, shared bytes "
-            "of one program; at once: programs that one multiprocessor's registers and shared memory "
-            "hold.",
+            "of one program; at once: programs that the registers and the shared memory of one "
+            "multiprocessor hold.",
         ),
     )
 

@@ -48,6 +48,9 @@ REGISTERS_FOR_TWO = 128
 # On tensor cores: rows of a product that one warp's instruction has, columns that it has, the
 # widest product, and the features that are each a sum beside it.
 ROWS, COLUMNS, WIDEST_PRODUCT, FEATURES = 16, 8, 128, 4
+# Rounding that moves a sum from one side of 0 to the other often enough to be met in a short run:
+# relu's slope jumps there, and gradients with it.
+ROUGH = ("tf32", "bfloat16")
 # A thread's registers, where 8 warps have a multiprocessor to themselves.
 REGISTERS = 255
 
@@ -164,12 +167,12 @@ class OnTensorCores(FusedCUDA):
             return reason
         if dtype != torch.float32:
             return f"rounds float32, not {str(dtype).removeprefix('torch.')}"
-        if config.num_layers > 1:
-            return f"keeps the matrix of one layer, not of {config.num_layers}"
-        if config.hidden_size > WIDEST_PRODUCT:
-            return f"keeps its matrix: H up to {WIDEST_PRODUCT}, not {config.hidden_size}"
-        if config.input_size > FEATURES:
-            return f"sums feature by feature: I up to {FEATURES}, not {config.input_size}"
+        if config.nonlinearity == "relu" and cls.precision in ROUGH:
+            return "rounds sums: which units relu lets through would be for rounding to decide"
+        held = ("L", config.num_layers, 1), ("H", config.hidden_size, WIDEST_PRODUCT)
+        for what, size, most in (*held, ("I", config.input_size, FEATURES)):
+            if size > most:
+                return f"holds a small model only: {what} up to {most}, not {size}"
         return None
 
 
