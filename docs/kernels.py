@@ -102,8 +102,9 @@ def built(name: str, way: str, architecture: int) -> CompiledKernel:
     names = kernel.arg_names
     kinds = {"forced": "*i8", **SIZES, **dict.fromkeys(STORED, POINTERS[cut.stored or dtype])}
     signature = {n: "constexpr" if n in constants else kinds.get(n, POINTERS[dtype]) for n in names}
-    # What a launch sees of its arguments: torch's memory is aligned, and so is H.
-    whole = {n for n in names if signature[n].startswith("*")} | {"H"}
+    # What a launch sees of its arguments: torch's memory is aligned, and so is H. In this order
+    # always, for Triton finds what it compiled before by how it was asked.
+    whole = [n for n in names if signature[n].startswith("*") or n == "H"]
     source = ASTSource(
         kernel,
         signature,
