@@ -18,27 +18,39 @@ from typing import Any
 import torch
 import triton
 from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
+from triton.compiler import ASTSource, CompiledKernel
 
 from bench.render import Table, to_markdown
 from impls.config import GeneratorConfig
-from impls.fused_cuda import form
-from impls.kernels import cuda_recurrence as kernels
+from impls.fused_cuda import Form, form
+from impls.kernels import cuda_products, cuda_recurrence, cuda_streamed
 
 ARCHITECTURES = (80, 90, 100)
 REGISTERS = 65536  # of one multiprocessor, on each of them
 # What one program may have, in bytes (CUDA C++ Programming Guide, technical specifications).
 SHARED = {80: 163 << 10, 90: 227 << 10, 100: 227 << 10}
-POINTERS = {torch.float32: "*fp32", torch.float64: "*fp64"}
+POINTERS = {torch.float32: "*fp32", torch.float64: "*fp64", torch.bfloat16: "*bf16"}
 SIZES = {"T": "i32", "B": "i32", "H": "i32"}
-ALONE, MANY = 1, 1000
-# A form's name -> suffix of its kernels, layers, units, dtype, sequences.
+STORED = ("W", "Wt", "Ut", "V", "states")  # in the type that a form keeps weights and states in
+ALONE, MANY = 1, 10_000
+# A form's name -> layers, units, dtype, sequences, precision on tensor cores.
 FORMS = {
-    "latency": ("", 1, 128, torch.float32, ALONE),
-    "throughput": ("", 1, 128, torch.float32, MANY),
-    "latency, float64, H = 64": ("", 1, 64, torch.float64, ALONE),
-    "streamed, two layers": ("_streamed", 2, 128, torch.float32, ALONE),
-    "streamed, H = 256": ("_streamed", 1, 256, torch.float32, ALONE),
+    "latency": (1, 128, torch.float32, ALONE, None),
+    "throughput": (1, 128, torch.float32, MANY, None),
+    "latency, float64, H = 64": (1, 64, torch.float64, ALONE, None),
+    "streamed, two layers": (2, 128, torch.float32, ALONE, None),
+    "streamed, two layers, four": (2, 128, torch.float32, MANY, None),
+    "streamed, H = 256, four": (1, 256, torch.float32, MANY, None),
+    "tf32x3": (1, 128, torch.float32, MANY, "tf32x3"),
+    "tf32": (1, 128, torch.float32, ALONE, "tf32"),
+    "tf32, sixteen": (1, 128, torch.float32, MANY, "tf32"),
+    "bfloat16": (1, 128, torch.float32, ALONE, "bfloat16"),
+    "bfloat16, sixteen": (1, 128, torch.float32, MANY, "bfloat16"),
+}
+KERNELS = {
+    "kept": (cuda_recurrence.forward, cuda_recurrence.backward),
+    "streamed": (cuda_streamed.forward_streamed, cuda_streamed.backward_streamed),
+    "products": (cuda_products.forward_products, cuda_products.backward_products),
 }
 # What is done with it: without gradients, with gradients to come, and those.
 WAYS = ("generate", "forward", "backward")
@@ -49,12 +61,14 @@ class Needs:
     """What one program of a compiled kernel takes.
 
     Attributes:
+        architecture: compute capability times ten.
         warps: of 32 threads each.
         registers: of one thread.
         stack_bytes: memory of one thread for what its registers did not hold: spills.
         shared_bytes: shared memory.
     """
 
+    architecture: int
     warps: int
     registers: int
     stack_bytes: int
@@ -62,37 +76,51 @@ class Needs:
 
     @property
     def programs(self) -> int:
-        """How many of them the registers of a multiprocessor hold at once."""
+        """How many of them one multiprocessor holds at once: its registers, its shared memory."""
         a_warp = -(-self.registers // 8) * 8 * 32  # dealt out by the warp, 256 at a time
-        return REGISTERS // (a_warp * self.warps)
+        # A program has 1 KiB beside what it asked for, and a multiprocessor as much more.
+        share = (SHARED[self.architecture] + 1024) // (self.shared_bytes + 1024)
+        return min(REGISTERS // (a_warp * self.warps), share)
 
 
-@lru_cache
-def needs(name: str, way: str, architecture: int) -> Needs:
+def cut_of(name: str) -> Form:
+    """How one of `FORMS` is cut, on a GPU of 132 multiprocessors."""
+    layers, units, dtype, batch, precision = FORMS[name]
+    config = GeneratorConfig(hidden_size=units, num_layers=layers)
+    return form(config, batch, dtype, 132, precision)
+
+
+def built(name: str, way: str, architecture: int) -> CompiledKernel:
     """Compile one of `FORMS` for one of `WAYS` and a compute capability times ten."""
-    suffix, layers, units, dtype, batch = FORMS[name]
-    kernel = getattr(kernels, ("backward" if way == "backward" else "forward") + suffix)
-    cut = form(GeneratorConfig(hidden_size=units, num_layers=layers), batch, dtype, 132)
+    (layers, _, dtype, _, precision), cut = FORMS[name], cut_of(name)
+    forward, backward = KERNELS["products" if precision else "streamed" if cut.streamed else "kept"]
+    kernel = backward if way == "backward" else forward
     constants: dict[str, Any] = {
         "I": 1, "RELU": False, "KEEP": way == "forward", "DROPS": False, "LAYERS": layers,
         **cut.blocks,
     }  # fmt: skip
     names = kernel.arg_names
-    kinds = {"forced": "*i8", **SIZES}
+    kinds = {"forced": "*i8", **SIZES, **dict.fromkeys(STORED, POINTERS[cut.stored or dtype])}
     signature = {n: "constexpr" if n in constants else kinds.get(n, POINTERS[dtype]) for n in names}
-    # What a launch sees of its arguments: torch's memory is aligned, and so is H.
-    whole = {n for n in names if signature[n].startswith("*")} | {"H"}
+    # What a launch sees of its arguments: torch's memory is aligned, and so is H. In this order
+    # always, for Triton finds what it compiled before by how it was asked.
+    whole = [n for n in names if signature[n].startswith("*") or n == "H"]
     source = ASTSource(
         kernel,
         signature,
         {(names.index(n),): value for n, value in constants.items() if n in names},
         {(names.index(n),): [["tt.divisibility", 16]] for n in whole},
     )
-    target = GPUTarget("cuda", architecture, 32)
     options = cut.options(trains=way != "generate")
-    compiled = triton.compile(source, target=target, options=options)
+    return triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=options)
+
+
+@lru_cache
+def needs(name: str, way: str, architecture: int) -> Needs:
+    """What `built` one takes."""
+    compiled = built(name, way, architecture)
     registers, stack = _resources(compiled.asm["cubin"])
-    return Needs(cut.warps, registers, stack, compiled.metadata.shared)
+    return Needs(architecture, cut_of(name).warps, registers, stack, compiled.metadata.shared)
 
 
 def _resources(cubin: bytes) -> tuple[int, int]:
@@ -121,7 +149,8 @@ def table() -> Table:
         sections=(tuple(rows),),
         notes=(
             f"triton {triton.__version__}. registers and spilled bytes of one thread, shared bytes "
-            "of one program; at once: programs that the registers of one multiprocessor hold.",
+            "of one program; at once: programs that the registers and the shared memory of one "
+            "multiprocessor hold.",
         ),
     )
 

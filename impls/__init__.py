@@ -84,6 +84,27 @@ REGISTRY: dict[str, Entry] = {
         requires=("triton",),
         extra="triton",
     ),
+    "fused_cuda_tf32x3": Entry(
+        "impls.fused_cuda:FusedCUDATF32x3",
+        "fused_cuda on tensor cores, tf32 in three products",
+        devices=("cuda",),
+        requires=("triton",),
+        extra="triton",
+    ),
+    "fused_cuda_tf32": Entry(
+        "impls.fused_cuda:FusedCUDATF32",
+        "fused_cuda on tensor cores, products in tf32",
+        devices=("cuda",),
+        requires=("triton",),
+        extra="triton",
+    ),
+    "fused_cuda_bf16": Entry(
+        "impls.fused_cuda:FusedCUDABF16",
+        "fused_cuda on tensor cores, weights and states in bfloat16",
+        devices=("cuda",),
+        requires=("triton",),
+        extra="triton",
+    ),
     "cuda_graph": Entry(
         "impls.cuda_graph:CudaGraph",
         "the hand-written loop, one recorded CUDA graph a call",

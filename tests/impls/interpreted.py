@@ -13,12 +13,21 @@ import pytest
 import torch
 import triton
 import triton.language as tl
+from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
 
 from bench.config import TOLERANCE
 from bench.parity import compare, draw_trial, weight_arrays
 from impls import GeneratorConfig, reference
-from impls.fused_cuda import FusedCUDA, Rollout, as_arguments, form
-from impls.kernels import cuda_recurrence as kernels
+from impls.fused_cuda import (
+    FusedCUDA,
+    FusedCUDABF16,
+    FusedCUDATF32,
+    FusedCUDATF32x3,
+    Rollout,
+    as_arguments,
+    form,
+)
+from impls.kernels import cuda_parts, cuda_products
 from impls.manual_cell import ManualCell
 from tests.impls.answers import drawn, gradients
 
@@ -27,12 +36,34 @@ assert os.environ.get("TRITON_INTERPRET") == "1", "set TRITON_INTERPRET=1"
 ALONE, TOGETHER = 1000, 1  # multiprocessors: one for every sequence, or too few
 
 
-class OnCPU(FusedCUDA):
-    """It where Triton interprets; the public one refuses the CPU."""
+class OnCPU:
+    """The public ones refuse the CPU; where Triton interprets, they need not."""
 
     @classmethod
     def unsupported(cls, config, device, dtype):
         return super().unsupported(config, torch.device("cuda"), dtype)
+
+
+class Exact(OnCPU, FusedCUDA):
+    """It."""
+
+
+class Plain(OnCPU, FusedCUDATF32):
+    """What multiplies on tensor cores, without their rounding: the rest of the kernel."""
+
+    precision = "ieee"
+
+
+class TF32x3(OnCPU, FusedCUDATF32x3):
+    """It."""
+
+
+class TF32(OnCPU, FusedCUDATF32):
+    """It."""
+
+
+class BF16(OnCPU, FusedCUDABF16):
+    """It."""
 
 
 @pytest.fixture(autouse=True)
@@ -58,8 +89,39 @@ def poisoned(monkeypatch):
     monkeypatch.setattr(torch.Tensor, "new_empty", new_empty)
 
 
-def make(config, dtype=torch.float32, seed=0):
-    model = OnCPU(config).to(dtype)
+@pytest.fixture(autouse=True)
+def tensor_cores(monkeypatch):
+    """Products as tensor cores have them, which the interpreter has not.
+
+    It would multiply the bits of bfloat16 and cut what is converted to it. Of tf32 tensor cores may
+    ignore the last 13 bits: what is given to them must not have any.
+    """
+    truncated = InterpreterBuilder.create_fp_trunc
+
+    def numbers(operand):
+        if operand.dtype.scalar != tl.bfloat16:
+            return operand.data
+        return (operand.data.astype(np.uint32) << 16).view(np.float32)
+
+    def dot(self, a, b, d, input_precision, _):
+        a, b = numbers(a), numbers(b)
+        if input_precision.name == "TF32":
+            assert not (a.view(np.uint32) & 0x1FFF).any(), "W is not rounded"
+            assert not (b.view(np.uint32) & 0x1FFF).any(), "the states are not rounded"
+        return TensorHandle(np.matmul(a, b) + d.data, d.dtype.scalar)
+
+    def trunc(self, number, kind):
+        if kind.scalar != tl.bfloat16:
+            return truncated(self, number, kind)
+        near = torch.tensor(number.data).to(torch.bfloat16).view(torch.int16)
+        return TensorHandle(near.numpy().view(np.uint16), tl.bfloat16)
+
+    monkeypatch.setattr(InterpreterBuilder, "create_dot", dot)
+    monkeypatch.setattr(InterpreterBuilder, "create_fp_trunc", trunc)
+
+
+def make(config, dtype=torch.float32, seed=0, kind=Exact):
+    model = kind(config).to(dtype)
     torch.manual_seed(seed)
     with torch.no_grad():
         for weight in model.weights().values():
@@ -90,13 +152,21 @@ CASES = {
     "L=2": (GeneratorConfig(3, 17, num_layers=2), 4, 2, "coins"),
     "L=3, relu, no bias": (GeneratorConfig(2, 5, 3, nonlinearity="relu", bias=False), 7, 3, "free"),
 }
+# The largest errors of those that use tensor cores, over many trials of up to 60 steps; what the
+# rest of their kernel gets without rounding.
+ROUNDED = {Plain: TOLERANCE["float32"], TF32x3: TOLERANCE["float32"], TF32: 5e-3, BF16: 4e-2}
+ONE = GeneratorConfig(2, 6)
+ONE_LAYER = [
+    name for name, (config, *_) in CASES.items()
+    if config.num_layers == 1 and config.hidden_size <= 128
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("case", CASES)
 def test_outputs_states_and_gradients(case, dtype, processors):
     config, steps, batch, name = CASES[case]
-    if processors == TOGETHER and (batch == 1 or config.num_layers > 1):
+    if processors == TOGETHER and batch == 1:
         pytest.skip("has one form only")
     if dtype == "float64" and batch > 5:
         pytest.skip("takes its time, and shows nothing that float32 and fewer do not")
@@ -108,9 +178,104 @@ def test_outputs_states_and_gradients(case, dtype, processors):
     assert errors.gradient <= TOLERANCE[dtype]
 
 
-def test_each_form_gives_a_sequence_the_same_bits(monkeypatch):
+@pytest.mark.parametrize("kind", [Plain, TF32x3, TF32, BF16])
+@pytest.mark.parametrize("case", ONE_LAYER)
+def test_what_uses_tensor_cores(case, kind):
+    config, steps, batch, name = CASES[case]
+    if kind.unsupported(config, None, torch.float32):
+        pytest.skip("is refused")
+    rng = np.random.default_rng(len(case))
+    trial = draw_trial(config, rng, pattern(name, steps), batch, torch.float32)
+    model = make(config, kind=kind)
+    errors = compare(model, model, trial)
+    assert errors.output <= ROUNDED[kind]
+    assert errors.gradient <= ROUNDED[kind]
+
+
+def bfloat16(x):
+    return x.bfloat16().to(x.dtype)
+
+
+def tf32(x):
+    """The nearest number with 10 bits behind the point."""
+    mantissa, exponent = torch.frexp(x)
+    return torch.ldexp(torch.round(mantissa * 2**11), exponent - 11)
+
+
+def rounded_loop(kind, model, inputs, forced, d_predictions):
+    """What ``kind`` says that it computes, in float64: predictions, dL/dh0, and dL/dW."""
+    weights = {n: w.detach().double() for n, w in model.weights().items()}
+    everywhere = bfloat16 if kind is BF16 else torch.clone
+    operand = {BF16: bfloat16, TF32: tf32}[kind]
+    W, U, V = weights["weight_hh_l0"], weights["weight_ih_l0"], weights["readout.weight"]
+    W, U, V = operand(W), everywhere(U), everywhere(V)
+    b, c = weights["bias_ih_l0"] + weights["bias_hh_l0"], weights["readout.bias"]
+    states, predictions = [torch.zeros(inputs.shape[1], len(W), dtype=torch.float64)], []
+    for x, teacher in zip(inputs.double(), forced, strict=True):
+        read = x if teacher else predictions[-1]
+        a = b + operand(states[-1]) @ W.t() + read @ U.t()
+        states.append(everywhere(torch.tanh(a)))
+        predictions.append(states[-1] @ V.t() + c)
+    dh, fed, d_W = 0.0, 0.0, 0.0
+    for t in reversed(range(len(inputs))):
+        dy = d_predictions[t].double() + fed
+        da = (dh + dy @ V) * (1 - states[t + 1] ** 2)
+        d_W = d_W + da.t() @ states[t]
+        dh, fed = operand(da) @ W, 0.0 if forced[t] else da @ U
+    return torch.stack(predictions), dh, d_W
+
+
+@pytest.mark.parametrize("kind", [TF32, BF16])
+def test_they_round_what_they_say_and_nothing_else(kind):
+    """To what float32 leaves: few numbers, lest one lie so that this rounds it another way."""
+    model = make(GeneratorConfig(2, 5), kind=kind)
+    inputs, forced = drawn(3, 2)
+    d_predictions, h0 = torch.ones(3, 2, 2), torch.zeros(1, 2, 5, requires_grad=True)
+    predictions, _ = model(inputs, forced, h0)
+    (predictions * d_predictions).sum().backward()
+    found = predictions, h0.grad[0], model.weights()["weight_hh_l0"].grad
+    for ours, theirs in zip(
+        found, rounded_loop(kind, model, inputs, forced, d_predictions), strict=True
+    ):
+        torch.testing.assert_close(ours.double(), theirs, rtol=2e-6, atol=2e-6)
+
+
+def test_sixteen_sequences_a_program_are_two_of_eight(monkeypatch):
+    model = make(GeneratorConfig(2, 20), kind=TF32)
+    inputs, forced = drawn(4, 19)
+    found = []
+    for count in (ALONE, TOGETHER):
+        monkeypatch.setattr("impls.fused_cuda._processors", lambda _, count=count: count)
+        assert form(model.config, 19, torch.float32, count, "tf32").sequences == 8 * len(found) + 8
+        found.append(gradients(model, inputs, forced))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+@triton.jit
+def _tf32_of(x, out, BLOCK: tl.constexpr):
+    n = tl.arange(0, BLOCK)
+    tl.store(out + n, cuda_products.tf32(tl.load(x + n)))
+
+
+def test_tf32_is_the_nearest_number_and_leaves_what_is_none():
+    bits = np.random.default_rng(1).integers(0, 1 << 32, 1 << 15, dtype=np.uint32)
+    special = np.array([0x7FFFFFFF, 0xFFFFFFFF, 0x7F800001, 0x7F800000, 0xFF800000, 0], np.uint32)
+    x = np.concatenate([bits[: -special.size], special]).view(np.float32)
+    out = torch.empty(x.size)
+    _tf32_of[(1,)](torch.from_numpy(x), out, BLOCK=x.size)
+    found, number = out.numpy(), np.isfinite(x) & (np.abs(x) < 3e38)
+    assert np.array_equal(np.isnan(found), np.isnan(x))
+    assert np.array_equal(found[np.isinf(x)], x[np.isinf(x)])
+    assert not (found[number].view(np.uint32) & 0x1FFF).any()
+    unit = np.spacing(np.abs(x[number])).astype(np.float64) * 2.0**13
+    assert (np.abs(found[number].astype(np.float64) - x[number]) <= unit / 2).all()
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_each_form_gives_a_sequence_the_same_bits(layers, monkeypatch):
     """Alone, among others, in a program of four: the sum of one number is the same sum."""
-    model = make(GeneratorConfig(hidden_size=9))
+    model = make(GeneratorConfig(1, 9, layers))
     inputs, forced = drawn(4, 6, size=1)
     found = []
     for count in (ALONE, TOGETHER):
@@ -124,16 +289,18 @@ def test_each_form_gives_a_sequence_the_same_bits(monkeypatch):
 
 def test_without_gradients_nothing_else_comes_out(processors):
     """No states are kept: the streamed kernel turns two of them over."""
-    for config in (GeneratorConfig(hidden_size=6), GeneratorConfig(2, 6, num_layers=2)):
-        model = make(config)
+    two = GeneratorConfig(2, 6, num_layers=2)
+    for kind, config in ((Exact, GeneratorConfig(hidden_size=6)), (Exact, two), (BF16, ONE)):
+        model = make(config, kind=kind)
         inputs, forced = drawn(5, 2, size=config.input_size)
         kept = model(inputs, forced)
         with torch.no_grad():
             assert all(map(torch.equal, model(inputs, forced), kept))
 
 
-def test_inputs_of_any_layout_and_what_was_given_stays(processors):
-    model, (inputs, forced) = make(GeneratorConfig(2, 5)), drawn(4, 3)
+@pytest.mark.parametrize("kind", [Exact, TF32])
+def test_inputs_of_any_layout_and_what_was_given_stays(kind, processors):
+    model, (inputs, forced) = make(GeneratorConfig(2, 5), kind=kind), drawn(4, 3)
     other = inputs.transpose(0, 1).contiguous().transpose(0, 1)
     copies = [t.clone() for t in (other, *model.weights().values())]
     found = gradients(model, other, forced)
@@ -141,11 +308,11 @@ def test_inputs_of_any_layout_and_what_was_given_stays(processors):
     assert all(map(torch.equal, (other, *model.weights().values()), copies))
 
 
-def test_dropout_is_the_plain_loops():
+def test_dropout_is_the_plain_loops(processors):
     config = GeneratorConfig(2, 6, num_layers=3, dropout=0.4)
     model, plain = make(config, torch.float64), ManualCell(config).double()
     plain.load_weights(model.weights())
-    inputs, forced = drawn(4, 2, dtype=torch.float64)
+    inputs, forced = drawn(3, 2, dtype=torch.float64)
     found = []
     for each in (model, plain):
         torch.manual_seed(3)
@@ -216,7 +383,7 @@ def test_flags_as_arguments_are_the_flags():
 @triton.jit
 def _tanh_of(x, out, size, BLOCK: tl.constexpr):
     n = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    tl.store(out + n, kernels.tanh(tl.load(x + n, mask=n < size)), mask=n < size)
+    tl.store(out + n, cuda_parts.tanh(tl.load(x + n, mask=n < size)), mask=n < size)
 
 
 def ours(x):

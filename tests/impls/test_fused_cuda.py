@@ -19,7 +19,7 @@ from tests.readme import ROOT
 pytest.importorskip("triton", reason="needs triton, the extra of that name")
 
 from docs import kernels as compiled
-from impls.fused_cuda import FusedCUDA, form
+from impls.fused_cuda import FusedCUDA, FusedCUDABF16, FusedCUDATF32, FusedCUDATF32x3, form
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
 BUILT = [
@@ -54,6 +54,19 @@ def test_a_compiled_kernel_keeps_its_budget(name, way, architecture):
 
 
 @pytest.mark.parametrize("architecture", compiled.ARCHITECTURES)
+@pytest.mark.parametrize("way", compiled.WAYS)
+def test_tensor_cores_do_the_products(way, architecture):
+    """Not multiply-adds of single numbers, as where a size or type is not for them."""
+    instruction = {80: "mma.sync", 90: "wgmma.mma_async", 100: "tcgen05.mma"}[architecture]
+    for name, kind in (("tf32x3", "tf32"), ("tf32", "tf32"), ("bfloat16", "bf16")):
+        text = compiled.built(name, way, architecture).asm["ptx"]
+        lines = [line for line in text.splitlines() if instruction in line]
+        assert lines
+        # Blackwell's instruction names bfloat16 in a descriptor.
+        assert all(kind in line or (architecture, kind) == (100, "bf16") for line in lines)
+
+
+@pytest.mark.parametrize("architecture", compiled.ARCHITECTURES)
 def test_two_programs_of_many_sequences_share_a_multiprocessor(architecture):
     assert compiled.needs("throughput", "generate", architecture).programs == 2
 
@@ -78,13 +91,56 @@ def test_spills_are_seen(monkeypatch):
         (GeneratorConfig(hidden_size=3), 1, torch.float32, (False, 1, 1)),
         (GeneratorConfig(hidden_size=64), 1, torch.float64, (False, 1, 4)),
         (GeneratorConfig(hidden_size=65), 1, torch.float64, (True, 1, 8)),
-        (GeneratorConfig(hidden_size=129), 1000, torch.float32, (True, 1, 8)),
-        (GeneratorConfig(num_layers=2), 1000, torch.float32, (True, 1, 8)),
+        (GeneratorConfig(hidden_size=129), 132, torch.float32, (True, 1, 8)),
+        (GeneratorConfig(hidden_size=129), 133, torch.float32, (True, 4, 8)),
+        (GeneratorConfig(num_layers=2), 1000, torch.float32, (True, 4, 8)),
     ],
 )
 def test_the_form_of_a_batch_and_size(config, batch, dtype, expected):
     found = form(config, batch, dtype, 132)
     assert (found.streamed, found.sequences, found.warps) == expected
+
+
+@pytest.mark.parametrize(
+    ("units", "batch", "precision", "expected"),
+    [
+        (128, 1, "tf32", (8, 8, 128)),
+        (128, 1056, "bfloat16", (8, 8, 128)),
+        (128, 1057, "bfloat16", (16, 8, 128)),
+        (128, 1057, "tf32x3", (8, 8, 128)),
+        (65, 1, "tf32", (8, 8, 128)),
+        (3, 1, "tf32", (8, 1, 16)),
+    ],
+)
+def test_the_form_on_tensor_cores(units, batch, precision, expected):
+    found = form(GeneratorConfig(hidden_size=units), batch, torch.float32, 132, precision)
+    assert (found.sequences, found.warps, found.units) == expected
+    assert found.precision == precision
+
+
+def test_the_variants_state_their_precision():
+    stated = {name: impls.load(name).precision for name in impls.REGISTRY if "fused_cuda" in name}
+    assert stated == {
+        "fused_cuda": None,
+        "fused_cuda_tf32x3": "tf32x3",
+        "fused_cuda_tf32": "tf32",
+        "fused_cuda_bf16": "bfloat16",
+    }
+
+
+@pytest.mark.parametrize("variant", [FusedCUDATF32x3, FusedCUDATF32, FusedCUDABF16])
+def test_what_tensor_cores_are_not_used_for(variant):
+    def reason(dtype=torch.float32, device=CUDA, **sizes):
+        return variant.unsupported(GeneratorConfig(**sizes), device, dtype)
+
+    assert reason() is reason(input_size=4, hidden_size=128) is None
+    assert "not for cpu" in reason(device=CPU)
+    assert "float32, not float64" in reason(dtype=torch.float64)
+    assert "L up to 1, not 2" in reason(num_layers=2)
+    assert "H up to 128, not 129" in reason(hidden_size=129)
+    assert "I up to 4, not 5" in reason(input_size=5)
+    refused = reason(nonlinearity="relu")
+    assert refused is None if variant is FusedCUDATF32x3 else "which units relu" in refused
 
 
 def test_what_is_refused():
@@ -99,14 +155,18 @@ def test_what_is_refused():
 # On the device.
 
 
-def make(config=GeneratorConfig(), device="cuda"):  # noqa: B008
-    return impls.create("fused_cuda", config, device=device, seed=1)
+NAMES = [name for name in impls.REGISTRY if name.startswith("fused_cuda")]
+
+
+def make(name="fused_cuda", device="cuda"):
+    return impls.create(name, GeneratorConfig(), device=device, seed=1)
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("batch", [1, 1000])
-def test_a_call_waits_for_nothing(batch):
-    model, (inputs, forced) = make(), drawn(50, batch, 1)
+def test_a_call_waits_for_nothing(batch, name):
+    model, (inputs, forced) = make(name), drawn(50, batch, 1)
     model(inputs.cuda(), forced)  # compiles
     inputs, before = inputs.cuda(), torch.cuda.get_sync_debug_mode()
     torch.cuda.set_sync_debug_mode("error")
@@ -117,8 +177,9 @@ def test_a_call_waits_for_nothing(batch):
 
 
 @pytest.mark.gpu
-def test_a_captured_call_is_the_call():
-    model, (inputs, forced) = make().requires_grad_(False), drawn(50, 3, 1)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_captured_call_is_the_call(name):
+    model, (inputs, forced) = make(name).requires_grad_(False), drawn(50, 3, 1)
     inputs = inputs.cuda()
     expected = model(inputs, forced)
     graph = torch.cuda.CUDAGraph()
@@ -133,9 +194,10 @@ def test_a_captured_call_is_the_call():
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("batch", [2, 1000])
-def test_the_same_call_twice_is_the_same_bit_for_bit(batch):
-    model, (inputs, forced) = make(), drawn(99, batch, 1)
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("batch", [2, 1000, 3000])
+def test_the_same_call_twice_is_the_same_bit_for_bit(batch, name):
+    model, (inputs, forced) = make(name), drawn(99, batch, 1)
     first, second = (gradients(model, inputs.cuda(), forced) for _ in range(2))
     assert all(map(torch.equal, first, second))
 
