@@ -22,9 +22,10 @@ DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 WORKLOADS: tuple[WorkloadName, ...] = get_args(WorkloadName)
 INIT_NAMES: tuple[InitName, ...] = get_args(InitName)
 # The largest error against the float64 reference that counts as rounding, by dtype; and where an
-# implementation states that it multiplies in another precision, by that.
+# implementation states that it multiplies in another precision, by that: some four times the worst
+# of thousands of trials whose products were rounded so (docs/fused_cuda.md).
 TOLERANCE: dict[str, float] = {"float32": 1e-5, "float64": 1e-10}
-REDUCED_TOLERANCE: dict[str, float] = {"tf32x3": 2e-5, "tf32": 5e-3, "bfloat16": 4e-2}
+REDUCED_TOLERANCE: dict[str, float] = {"tf32x3": 2e-5, "tf32": 5e-3, "bfloat16": 8e-2}
 # A thousand steps hold on to what they have met, rounding included: that many times as much.
 LONG_FACTOR = 10.0
 DEFAULT_BATCH_SIZES: dict[WorkloadName, tuple[int, ...]] = {

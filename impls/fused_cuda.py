@@ -23,7 +23,7 @@ much as eight. The first call of a size compiles.
 
 import contextlib
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -129,8 +129,6 @@ def form(
 
 class FusedCUDA(OwnWeights):
     """One Triton kernel for the whole sequence."""
-
-    precision: ClassVar[str | None] = None
 
     @classmethod
     def unsupported(
