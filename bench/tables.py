@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from bench import columns, words
+from bench.config import RunConfig
 from bench.errors import unknown
 from bench.messages import Finding
 from bench.render import Row, Table
@@ -36,7 +37,7 @@ def heading(result: Result) -> str:
     """One line that says what was run, and where."""
     config, model, machine = result.config, result.config.model, result.environment
     parts = [
-        f"{config.task}, recipe {config.recipe}, seed {config.seed}",
+        f"{config.task}, recipe {config.recipe}{_start(config)}, seed {config.seed}",
         f"H={','.join(map(str, config.hidden_sizes))} L={model.num_layers} {model.nonlinearity}"
         + ("" if model.bias else " no bias")
         + (f" dropout {model.dropout}" if model.dropout else ""),
@@ -51,6 +52,14 @@ def heading(result: Result) -> str:
         f"torch {machine.torch}",
     ]
     return " · ".join(parts)
+
+
+def _start(config: RunConfig) -> str:
+    """Where the training started from, if not where the recipe does."""
+    if config.init is None:
+        return ""
+    gain = "" if config.init_gain == 1.0 else f" x {config.init_gain:g}"
+    return f" from {config.init}{gain}"
 
 
 def result_tables(result: Result, only: str | None = None) -> list[Table]:

@@ -153,6 +153,16 @@ def test_gpus_are_named_only_where_one_was_used(result):
     assert "NVIDIA X" in tables.heading(with_case(shown, 0, device="cuda"))
 
 
+def test_the_heading_names_another_start(result):
+    def heading(**changes):
+        config = result.config.model_copy(update=changes)
+        return tables.heading(result.model_copy(update={"config": config}))
+
+    assert "recipe quick, seed 0" in heading()
+    assert "recipe quick from normal, seed 0" in heading(init="normal")
+    assert "recipe quick from normal x 0.5, seed" in heading(init="normal", init_gain=0.5)
+
+
 def test_control_characters_are_not_printed(result):
     shown = with_case(result, 0, status="failed", reason="a\x1b[31mb\nc", accuracy=None)
     table = tables.accuracy(shown)
