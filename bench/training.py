@@ -60,21 +60,21 @@ def train(
     model.train()
     parameters = list(model.parameters())
     device = parameters[0].device
-    # In one call: else a small model's optimiser takes as long as its forward pass.
-    optimiser = torch.optim.Adam(parameters, lr=recipe.learning_rate, fused=True)
-    schedule = _schedule(recipe, optimiser, iterations)
+    optimisers = _optimisers(recipe, model)
+    schedules = [_schedule(recipe, each, iterations) for each in optimisers]
     losses = []
     synchronise(device)
     watch = Stopwatch()
     for iteration, batch in enumerate(batches(recipe, task, seed, iterations)):
-        optimiser.zero_grad()
+        model.zero_grad()
         loss = batch_loss(model, batch, recipe.loss_warm_up)
         loss.backward()  # type: ignore[no-untyped-call]
         if recipe.clip_norm is not None:
             nn.utils.clip_grad_norm_(parameters, recipe.clip_norm)
-        optimiser.step()
-        if schedule is not None:
-            schedule.step()
+        for optimiser, schedule in zip(optimisers, schedules, strict=True):
+            optimiser.step()
+            if schedule is not None:
+                schedule.step()
         losses.append(loss.item())
         if not torch.isfinite(loss):
             raise DivergedError(iteration, losses[-1])
@@ -106,12 +106,34 @@ def restart(model: Generator, init: InitName, seed: int, gain: float = 1.0) -> N
     model.load_weights(started(weights, init, seed, gain))
 
 
+def _optimisers(recipe: Recipe, model: Generator) -> list[torch.optim.Optimizer]:
+    """Adam, and Muon for the recurrent matrices where the recipe has it."""
+    parameters, recurrent = list(model.parameters()), []
+    if recipe.muon_rate is not None:
+        weights = model.weights()
+        recurrent = [weight for name, weight in weights.items() if name.startswith("weight_hh")]
+        kept = set(map(id, recurrent))
+        parameters = [each for each in parameters if id(each) not in kept]
+    # In one call: else a small model's optimiser takes as long as its forward pass.
+    found: list[torch.optim.Optimizer] = [
+        torch.optim.Adam(parameters, lr=recipe.learning_rate, fused=True)
+    ]
+    if recurrent:
+        found.append(torch.optim.Muon(recurrent, lr=recipe.muon_rate or 0.0, weight_decay=0.0))
+    return found
+
+
 def _schedule(
     recipe: Recipe, optimiser: torch.optim.Optimizer, iterations: int
 ) -> torch.optim.lr_scheduler.OneCycleLR | None:
+    """One cycle up to the optimiser's own rate and down to nothing; its momentum stays."""
     # The rise must be longer than one iteration: OneCycleLR divides by what it is longer.
     if recipe.schedule == "constant" or iterations * RISE <= 1.0:
         return None
     return torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, max_lr=recipe.learning_rate, total_steps=iterations, pct_start=RISE
+        optimiser,
+        max_lr=optimiser.param_groups[0]["lr"],
+        total_steps=iterations,
+        pct_start=RISE,
+        cycle_momentum=False,
     )

@@ -112,7 +112,7 @@ def test_batches_grow_as_the_recipe_says():
     assert lengths[0] == 60
     assert lengths == sorted(lengths)
     assert lengths[-1] == 300
-    assert all(batch.sequences.inputs.shape[1] == 32 for batch in drawn)
+    assert all(batch.sequences.inputs.shape[1] == RECIPES["quick"].batch_size for batch in drawn)
     assert all(batch.forced[:50].all() and not batch.forced[50:].any() for batch in drawn)
 
 
@@ -149,7 +149,7 @@ def test_orthogonal_start():
 
 @pytest.mark.parametrize("recipe_name", ["quick", "best"])
 def test_a_recipe_is_what_it_says(recipe_name):
-    """The same training written out: orthogonal start, Adam, one cycle, clipping, free steps."""
+    """Written out: orthogonal start, Adam, Muon for W, one cycle each, clipping, free steps."""
     recipe, iterations, seed = RECIPES[recipe_name], 6, 4
     config = GeneratorConfig(hidden_size=10)
     model = impls.create("manual_cell", config, seed=1).eval()
@@ -164,8 +164,17 @@ def test_a_recipe_is_what_it_says(recipe_name):
 
     again = impls.create("torch_cell", config, seed=1)
     restart(again, "orthogonal", seed)
-    optimizer = optim.Adam(again.parameters(), lr=1e-3)
-    schedule = optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=6, pct_start=0.2)
+    W = again.weights()["weight_hh_l0"]
+    others = [each for each in again.parameters() if each is not W]
+    optimizers = [
+        optim.Adam(others, lr=2e-2), optim.Muon([W], lr=3e-3, weight_decay=0.0)
+    ]  # fmt: skip
+    schedules = [
+        optim.lr_scheduler.OneCycleLR(
+            each, each.defaults["lr"], total_steps=6, pct_start=0.2, cycle_momentum=False
+        )
+        for each in optimizers
+    ]
     losses = []
     for batch in batches(recipe, TASKS["cosine"], seed, iterations):
         x, y = (
@@ -174,11 +183,11 @@ def test_a_recipe_is_what_it_says(recipe_name):
         forced = torch.arange(len(x)) < 50
         skip = {"quick": 20, "best": 50}[recipe_name]
         loss = (again(x, forced)[0][skip:] - y[skip:]).square().mean()
-        optimizer.zero_grad()
+        again.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(again.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
+        for each in (*optimizers, *schedules):
+            each.step()
         losses.append(loss.item())
     np.testing.assert_allclose(found.loss, losses, rtol=1e-5)
     for name, weight in again.weights().items():
