@@ -12,8 +12,10 @@ import pytest
 import torch
 
 import impls
+from bench import environment, parity
 from impls import GeneratorConfig, reference
 from tests.impls.answers import drawn, gradients
+from tests.impls.waits import no_waits
 from tests.readme import ROOT
 
 pytest.importorskip("triton", reason="needs triton, the extra of that name")
@@ -168,12 +170,9 @@ def make(name="fused_cuda", device="cuda"):
 def test_a_call_waits_for_nothing(batch, name):
     model, (inputs, forced) = make(name), drawn(50, batch, 1)
     model(inputs.cuda(), forced)  # compiles
-    inputs, before = inputs.cuda(), torch.cuda.get_sync_debug_mode()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    inputs = inputs.cuda()
+    with no_waits():
         gradients(model, inputs, forced)
-    finally:
-        torch.cuda.set_sync_debug_mode(before)
 
 
 @pytest.mark.gpu
@@ -200,6 +199,22 @@ def test_the_same_call_twice_is_the_same_bit_for_bit(batch, name):
     model, (inputs, forced) = make(name), drawn(99, batch, 1)
     first, second = (gradients(model, inputs.cuda(), forced) for _ in range(2))
     assert all(map(torch.equal, first, second))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("wide", [1, 8])
+def test_programs_of_more_sequences_are_right(wide, name):
+    """The forms of batches that the gate has none of; the last program has too few sequences."""
+    processors = torch.cuda.get_device_properties(0).multi_processor_count
+    config, batch = GeneratorConfig(hidden_size=20), wide * processors + 3
+    model = impls.create(name, config, device="cuda", seed=1)
+    forced = drawn(12, 1)[1].numpy()
+    trial = parity.draw_trial(config, np.random.default_rng(0), forced, batch, torch.float32)
+    tolerance = parity.tolerance_of(type(model), torch.float32)
+    with environment.pinned(1):
+        errors = parity.compare(model, model, trial)
+    assert errors.within(tolerance), errors
 
 
 @pytest.mark.gpu
