@@ -100,6 +100,7 @@ if command -v nvidia-smi > /dev/null; then
 fi
 sorted=$("$python" -c '
 import sys
+import bench.cli  # here, lest every part fails for want of a package
 from impls import REGISTRY
 every = [name for name, entry in REGISTRY.items() if "cuda" in entry.devices]
 names = sys.argv[1].split(",") if sys.argv[1] else every
@@ -119,7 +120,7 @@ if [[ $rehearse ]]; then
 fi
 
 # A file of tests may want a package that nobody needs here: the others go on without it.
-part tests "$tests_seconds" "$python" -m pytest -q -rs -p no:cacheprovider -m gpu --durations 15 \
+part tests "$tests_seconds" "$python" -m pytest -q -rsfE -p no:cacheprovider -m gpu --durations 15 \
     --continue-on-collection-errors
 # A check that is ended tells nothing of what it has done: what takes long must not end the others.
 if [[ $others ]]; then

@@ -6,6 +6,7 @@ What needs the device is marked `gpu`.
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from tests.readme import ROOT
 pytest.importorskip("triton", reason="needs triton, the extra of that name")
 
 from docs import kernels as compiled
+from impls import fused_cuda
 from impls.fused_cuda import FusedCUDA, FusedCUDABF16, FusedCUDATF32, FusedCUDATF32x3, form
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
@@ -152,6 +154,26 @@ def test_what_is_refused():
     assert "H up to 1024, not 1025" in FusedCUDA.unsupported(wide, CUDA, torch.float32)
     assert "not for cpu" in FusedCUDA.unsupported(GeneratorConfig(), CPU, torch.float32)
     assert "float16" in FusedCUDA.unsupported(GeneratorConfig(), CUDA, torch.float16)
+
+
+def test_what_a_capture_needs_is_loaded_before_it(monkeypatch):
+    """On no device: what is asked of `as_arguments`, which loads a kernel, and when."""
+    asked, capturing = [], False
+    monkeypatch.setattr(fused_cuda, "_on", lambda _: nullcontext())
+    monkeypatch.setattr(fused_cuda, "as_arguments", lambda forced, _: asked.append(forced))
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self)
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, *_, **__: self)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: capturing)
+    fused_cuda._prepare_to_be_captured.cache_clear()
+    try:
+        for _ in range(2):
+            assert fused_cuda.on_device([True, False], CUDA).tolist() == [1, 0]
+        assert asked == [[True]]
+        capturing = True
+        fused_cuda.on_device([True, False], CUDA)
+        assert asked == [[True], [True, False]]
+    finally:
+        fused_cuda._prepare_to_be_captured.cache_clear()
 
 
 # On the device.
