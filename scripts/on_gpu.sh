@@ -12,8 +12,9 @@
 # --rehearse goes the whole way in little: small networks, few calls, and the saved self-test shown
 # in place of a new one. With --device cpu it needs no GPU.
 #
-# Environment: PYTHON, the interpreter; TESTS_SECONDS, CHECK_SECONDS, COMPILING_SECONDS (of the check
-# of what compiles for long), SELFTEST_SECONDS and BENCHMARK_SECONDS, how long each part may take.
+# Environment: PYTHON, the interpreter; TESTS_SECONDS, CHECK_SECONDS, COMPILING_SECONDS (of the
+# check of what compiles for long), SELFTEST_SECONDS and BENCHMARK_SECONDS, how long each part may
+# take.
 set -uo pipefail
 
 tests_seconds=${TESTS_SECONDS:-100}
