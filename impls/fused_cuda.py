@@ -23,6 +23,7 @@ much as eight. The first call of a size compiles.
 
 import contextlib
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -295,9 +296,21 @@ def on_device(forced: list[bool], device: torch.device) -> Tensor:
     flags = torch.frombuffer(bytearray(forced), dtype=torch.int8)
     if device.type == "cpu":
         return flags
-    if torch.cuda.is_current_stream_capturing():
+    with _on(device):
+        capturing = torch.cuda.is_current_stream_capturing()
+    if capturing:
         return as_arguments(forced, device)
+    _prepare_to_be_captured(device)
     return flags.pin_memory().to(device, non_blocking=True)
+
+
+@cache
+def _prepare_to_be_captured(device: torch.device) -> None:
+    """Whoever captures calls before, so that all is loaded then; of `as_arguments` too.
+
+    CUDA may refuse to load a kernel while a stream is captured.
+    """
+    as_arguments([True], device)
 
 
 def as_arguments(forced: list[bool], device: torch.device) -> Tensor:

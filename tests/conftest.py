@@ -32,13 +32,23 @@ GOLDEN = Path(__file__).parent / "bench" / "golden"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A plain ``pytest`` checks; only ``--benchmark-only`` times."""
+    """A plain ``pytest`` checks; only ``--benchmark-only`` times.
+
+    What a GPU's tests compile for minutes comes last: when their time is over, the others are done.
+    """
+    items.sort(key=_compiles_for_a_gpu)  # all else stays in its order
     if config.getoption("--benchmark-only"):
         return
     timed = [item for item in items if "benchmark" in getattr(item, "fixturenames", ())]
     if timed:
         config.hook.pytest_deselected(items=timed)
         items[:] = [item for item in items if item not in timed]
+
+
+def _compiles_for_a_gpu(item: pytest.Item) -> bool:
+    asked = getattr(item, "callspec", None)
+    entry = impls.REGISTRY.get(asked.params.get("name")) if asked else None
+    return bool(entry and entry.compiles and item.get_closest_marker("gpu"))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -6,7 +6,6 @@ can show, that recording and replaying are such a thing, is marked ``gpu``.
 
 import copy
 import gc
-import warnings
 import weakref
 from contextlib import nullcontext
 
@@ -26,6 +25,7 @@ from impls.generator import initial_weights
 from tests.impls.answers import drawn, gradients
 from tests.impls.fitting import CPU
 from tests.impls.test_parity import CONFIGS, FORCED
+from tests.impls.waits import no_waits
 
 CUDA = torch.device("cuda")
 CONFIG = GeneratorConfig(input_size=2, hidden_size=6, num_layers=2)
@@ -345,7 +345,8 @@ def test_replays_give_what_the_loop_gives_for_every_pattern():
         found = gradients(model, others.cuda(), pattern)
         assert_same(found, gradients(manual(model), others.cuda(), pattern))
         with torch.inference_mode():
-            assert torch.equal(model(others.cuda(), pattern)[0], found[0])
+            # No bits: cuBLAS chooses its kernels by addresses too, and the states lie elsewhere.
+            assert_same(model(others.cuda(), pattern)[:1], found[:1])
     assert len(model._kept._found) == 2
 
 
@@ -355,15 +356,9 @@ def test_a_call_waits_for_nothing():
     gradients(model, inputs, forced)
     other = forced.clone()
     other[7] = ~other[7]
-    torch.cuda.synchronize()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that the mode is a prototype
-        torch.cuda.set_sync_debug_mode("error")
-    try:
+    with no_waits():
         for pattern in (other, forced):
             gradients(model, inputs, pattern)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.mark.gpu

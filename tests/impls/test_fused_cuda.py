@@ -6,19 +6,23 @@ What needs the device is marked `gpu`.
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import torch
 
 import impls
+from bench import environment, parity
 from impls import GeneratorConfig, reference
 from tests.impls.answers import drawn, gradients
+from tests.impls.waits import no_waits
 from tests.readme import ROOT
 
 pytest.importorskip("triton", reason="needs triton, the extra of that name")
 
 from docs import kernels as compiled
+from impls import fused_cuda
 from impls.fused_cuda import FusedCUDA, FusedCUDABF16, FusedCUDATF32, FusedCUDATF32x3, form
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
@@ -152,6 +156,26 @@ def test_what_is_refused():
     assert "float16" in FusedCUDA.unsupported(GeneratorConfig(), CUDA, torch.float16)
 
 
+def test_what_a_capture_needs_is_loaded_before_it(monkeypatch):
+    """On no device: what is asked of `as_arguments`, which loads a kernel, and when."""
+    asked, capturing = [], False
+    monkeypatch.setattr(fused_cuda, "_on", lambda _: nullcontext())
+    monkeypatch.setattr(fused_cuda, "as_arguments", lambda forced, _: asked.append(forced))
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self)
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, *_, **__: self)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: capturing)
+    fused_cuda._prepare_to_be_captured.cache_clear()
+    try:
+        for _ in range(2):
+            assert fused_cuda.on_device([True, False], CUDA).tolist() == [1, 0]
+        assert asked == [[True]]
+        capturing = True
+        fused_cuda.on_device([True, False], CUDA)
+        assert asked == [[True], [True, False]]
+    finally:
+        fused_cuda._prepare_to_be_captured.cache_clear()
+
+
 # On the device.
 
 
@@ -168,12 +192,9 @@ def make(name="fused_cuda", device="cuda"):
 def test_a_call_waits_for_nothing(batch, name):
     model, (inputs, forced) = make(name), drawn(50, batch, 1)
     model(inputs.cuda(), forced)  # compiles
-    inputs, before = inputs.cuda(), torch.cuda.get_sync_debug_mode()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    inputs = inputs.cuda()
+    with no_waits():
         gradients(model, inputs, forced)
-    finally:
-        torch.cuda.set_sync_debug_mode(before)
 
 
 @pytest.mark.gpu
@@ -200,6 +221,22 @@ def test_the_same_call_twice_is_the_same_bit_for_bit(batch, name):
     model, (inputs, forced) = make(name), drawn(99, batch, 1)
     first, second = (gradients(model, inputs.cuda(), forced) for _ in range(2))
     assert all(map(torch.equal, first, second))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("wide", [1, 8])
+def test_programs_of_more_sequences_are_right(wide, name):
+    """The forms of batches that the gate has none of; the last program has too few sequences."""
+    processors = torch.cuda.get_device_properties(0).multi_processor_count
+    config, batch = GeneratorConfig(hidden_size=20), wide * processors + 3
+    model = impls.create(name, config, device="cuda", seed=1)
+    forced = drawn(12, 1)[1].numpy()
+    trial = parity.draw_trial(config, np.random.default_rng(0), forced, batch, torch.float32)
+    tolerance = parity.tolerance_of(type(model), torch.float32)
+    with environment.pinned(1):
+        errors = parity.compare(model, model, trial)
+    assert errors.within(tolerance), errors
 
 
 @pytest.mark.gpu

@@ -7,6 +7,7 @@ import impls
 from impls import GeneratorConfig
 from tests.impls.answers import drawn
 from tests.impls.fitting import ON_CUDA, skip_unless_installed
+from tests.impls.waits import no_waits
 
 CUDA = torch.device("cuda")
 
@@ -53,12 +54,8 @@ def test_nobody_waits_for_the_gpu(name):
             model.eval()(inputs, forced)
 
     call()  # compiles, records
-    before = torch.cuda.get_sync_debug_mode()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with no_waits():
         call()
-    finally:
-        torch.cuda.set_sync_debug_mode(before)
 
 
 @pytest.mark.gpu
