@@ -46,12 +46,11 @@ def test_every_command_is_there():
 def test_the_reference_is_a_whole_default_run():
     result = load(REFERENCE)
     seconds = PRESETS["default"].seconds
-    then = result.config.implementations  # others may have joined since
-    assert [name for name in REGISTRY if name in then] == list(then)
-    assert result.config == RunConfig(implementations=then, sampling_seconds=seconds)
+    everyone = tuple(name for name, entry in REGISTRY.items() if "cpu" in entry.devices)
+    assert result.config == RunConfig(implementations=everyone, sampling_seconds=seconds)
     assert result.environment.git_dirty is False
     assert {case.status for case in result.cases} == {"ok"}
-    assert all(case.accuracy.mse_mean <= 0.05 for case in result.cases if case.differentiable)
+    assert all(case.accuracy.mse_mean <= 1e-3 for case in result.cases if case.differentiable)
 
 
 def test_the_self_test_holds_what_it_is_quoted_for():
