@@ -252,6 +252,26 @@ def closed_loop_error(
     return tensor_error(predictions, exact.predictions)
 
 
+def free_run_error(
+    model: Generator,
+    inputs: NDArray[np.float64],
+    forced: NDArray[np.bool_],
+    predictions: NDArray[np.float64],
+) -> float:
+    """How far the predictions are from the reference's, which feeds back its own.
+
+    The arguments are `closed_loop_error`'s. Feedback can hold a state that would not stay by
+    itself: with a matrix whose spectral radius is above 1, as training may end, two states that
+    read the same part, and that one cannot judge. Where feedback holds nothing, this one cannot.
+    """
+    config = model.config
+    if predictions.shape != inputs.shape:
+        return float("inf")
+    h0 = np.zeros((config.num_layers, inputs.shape[1], config.hidden_size))
+    exact = reference.forward(config, weight_arrays(model), inputs, forced.tolist(), h0)
+    return tensor_error(predictions, exact.predictions)
+
+
 def tensor_error(found: NDArray[np.float64], exact: NDArray[np.float64]) -> float:
     """Largest difference over largest magnitude, or over 1; infinite where the shapes differ."""
     if found.shape != exact.shape:

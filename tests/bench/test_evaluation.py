@@ -5,11 +5,12 @@ import pytest
 import torch
 
 import impls
-from bench import evaluation
+from bench import evaluation, parity
 from bench.config import EvaluationConfig
 from bench.errors import WrongWorkError
 from impls import GeneratorConfig
 from tasks import TASKS
+from tasks.forcing import warm_up
 from tests.impls.fitting import UNCOMPILED, dtype_of
 
 SMALL = EvaluationConfig(seed=5, sequences=13, points=150, warm_up=40)
@@ -143,4 +144,56 @@ def test_predictions_that_are_not_those_of_the_weights_are_refused(monkeypatch):
     evaluation.evaluate(model, sequences, SMALL)
     monkeypatch.setattr(model, "forward", better)
     with pytest.raises(WrongWorkError, match="they are not those of the trained weights"):
+        evaluation.evaluate(model, sequences, SMALL)
+
+
+def held(nonlinearity, recurrence, feedback, dtype=torch.float32):
+    """One unit, y = h, whose state grows by ``recurrence`` and is held by ``feedback`` alone."""
+    config = GeneratorConfig(hidden_size=1, nonlinearity=nonlinearity)
+    model = impls.create("manual_cell", config, dtype=dtype)
+    numbers = {"weight_hh_l0": recurrence, "weight_ih_l0": feedback, "readout.weight": 1.0}
+    shapes = config.weight_shapes()
+    model.load_weights({n: torch.full(s, numbers.get(n, 0.0)) for n, s in shapes.items()})
+    return model
+
+
+@pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
+def test_weights_whose_state_only_feedback_holds_are_judged_by_a_free_run(nonlinearity):
+    """Two states that read the same part, and one that overflows is no number at all."""
+    model = held(nonlinearity, 2.0, -1.001)
+    config = EvaluationConfig(seed=5, sequences=13, points=1500, warm_up=5)
+    sequences = evaluation.test_set(TASKS["cosine"], config)
+    read = parity.array(torch.from_numpy(sequences.inputs).float())
+    judged = read, warm_up(len(read), config.warm_up), evaluation.predict(model, read, config)
+    with np.errstate(over="ignore", invalid="ignore"):
+        assert not parity.closed_loop_error(model, *judged) < 0.1
+    assert parity.free_run_error(model, *judged) < 1e-5
+    evaluation.evaluate(model, sequences, config)
+
+
+def test_weights_whose_feedback_holds_nothing_are_judged_step_by_step():
+    """A free run that doubles every difference, of a state that forgets in two steps."""
+    model = held("tanh", 0.1, 3.0)
+    bias = {"bias_ih_l0": torch.tensor([0.3]), "readout.bias": torch.tensor([-0.6])}
+    weights = {name: weight.detach() for name, weight in model.weights().items()} | bias
+    weights["readout.weight"] = torch.tensor([[-2.0]])
+    model.load_weights(weights)
+    sequences = evaluation.test_set(TASKS["cosine"], SMALL)
+    read = parity.array(torch.from_numpy(sequences.inputs).float())
+    judged = read, warm_up(len(read), SMALL.warm_up), evaluation.predict(model, read, SMALL)
+    assert parity.closed_loop_error(model, *judged) < 1e-5
+    evaluation.evaluate(model, sequences, SMALL)
+
+
+@pytest.mark.parametrize("recurrence", [0.5, 2.0])
+def test_predictions_of_nobodys_weights_fail_either_way(recurrence, monkeypatch):
+    model = held("tanh", recurrence, -1.001)
+    sequences = evaluation.test_set(TASKS["cosine"], SMALL)
+    honest = evaluation.predict
+
+    def nearly(*args):
+        return honest(*args) * 1.01
+
+    monkeypatch.setattr(evaluation, "predict", nearly)
+    with pytest.raises(WrongWorkError, match="not those of the trained weights"):
         evaluation.evaluate(model, sequences, SMALL)
