@@ -1,6 +1,6 @@
 """How to train: each recipe a constant, its batches drawn by NumPy alone."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,12 +30,15 @@ class Recipe:
             norm of an update is about that, whatever the gradient. None leaves all to Adam, whose
             updates of 1e-3 an entry can add up to a norm of 0.1, beyond which a state that is to be
             kept for a thousand steps is lost.
-        forced_steps: steps at the start that are forced, all others running free; None flips the
-            lecture's coin for every step.
+        forced_steps: steps at the start that are forced, 1 at least.
+        free_probability: of each later step, to run free: at the first and, linearly in between, at
+            the last iteration; ``"lab"`` is the lecture's own schedule.
         loss_warm_up: steps at the start that the loss leaves out.
         clip_norm: largest norm of the gradient (Pascanu et al., 2013), or None.
         init: where the matrices of the recurrence start from, by `impls.initial`; None keeps the
             generator's own.
+        init_gain: what that start is multiplied with.
+        sequences: distinct sequences that all batches are drawn from; None draws fresh ones always.
     """
 
     summary: str
@@ -45,10 +48,13 @@ class Recipe:
     learning_rate: float
     schedule: Literal["constant", "one_cycle"]
     muon_rate: float | None
-    forced_steps: int | None
+    forced_steps: int
+    free_probability: tuple[float, float] | Literal["lab"]
     loss_warm_up: int
     clip_norm: float | None
     init: InitName | None
+    init_gain: float = 1.0
+    sequences: int | None = None
 
 
 # In place of a recipe: only parity and timing.
@@ -63,6 +69,7 @@ RECIPES: dict[str, Recipe] = {
         schedule="one_cycle",
         muon_rate=3e-3,
         forced_steps=50,
+        free_probability=(1.0, 1.0),
         loss_warm_up=20,
         clip_norm=1.0,
         init="orthogonal",
@@ -75,7 +82,8 @@ RECIPES: dict[str, Recipe] = {
         learning_rate=1e-3,
         schedule="constant",
         muon_rate=None,
-        forced_steps=None,
+        forced_steps=1,
+        free_probability="lab",
         loss_warm_up=20,
         clip_norm=None,
         init=None,
@@ -89,6 +97,7 @@ RECIPES: dict[str, Recipe] = {
         schedule="one_cycle",
         muon_rate=3e-3,
         forced_steps=50,
+        free_probability=(1.0, 1.0),
         loss_warm_up=50,
         clip_norm=1.0,
         init="orthogonal",
@@ -108,12 +117,33 @@ def batches(recipe: Recipe, task: Task, seed: int, iterations: int) -> Iterator[
     """The training data of ``iterations`` iterations; a seed names the same data everywhere."""
     data = np.random.default_rng((seed, _DATA_STREAM))
     flips = np.random.default_rng((seed, _FORCING_STREAM))
-    first, last = recipe.points
+    draw = _drawing(recipe, task, data)
     for iteration in range(iterations):
-        points = round(first + (last - first) * iteration / max(1, iterations - 1))
-        sequences = task.draw(data, recipe.batch_size, points)
-        if recipe.forced_steps is None:
-            forced = coin_flips(flips, points - 1, lab_free_probability(iteration))
+        done = iteration / max(1, iterations - 1)
+        points = round(_between(recipe.points, done))
+        sequences = draw(points)
+        if recipe.free_probability == "lab":
+            free = lab_free_probability(iteration)
         else:
-            forced = warm_up(points - 1, recipe.forced_steps)
+            free = _between(recipe.free_probability, done)
+        forced = coin_flips(flips, points - 1, free) | warm_up(points - 1, recipe.forced_steps)
         yield Batch(sequences, forced)
+
+
+def _between(ends: tuple[float, float], done: float) -> float:
+    """The point between two ends, ``done`` of the way, in [0, 1]."""
+    first, last = ends
+    return first + (last - first) * done
+
+
+def _drawing(recipe: Recipe, task: Task, rng: np.random.Generator) -> Callable[[int], Sequences]:
+    """What draws a batch of so many points: fresh sequences, or the beginnings of a fixed set's."""
+    if recipe.sequences is None:
+        return lambda points: task.draw(rng, recipe.batch_size, points)
+    known = task.draw(rng, recipe.sequences, max(recipe.points))
+
+    def some(points: int) -> Sequences:
+        columns = rng.integers(recipe.sequences or 1, size=recipe.batch_size)
+        return Sequences(known.inputs[: points - 1, columns], known.targets[: points - 1, columns])
+
+    return some

@@ -35,7 +35,7 @@ def train(
     *,
     iterations: int | None = None,
     init: InitName | None = None,
-    init_gain: float = 1.0,
+    init_gain: float | None = None,
     on_iteration: Callable[[], None] = lambda: None,
 ) -> Training:
     """Train ``model`` in place.
@@ -48,7 +48,7 @@ def train(
         seed: names the data, the flips and the start.
         iterations: instead of the recipe's own number.
         init: instead of the recipe's own.
-        init_gain: what the start is multiplied with.
+        init_gain: what the start is multiplied with, instead of the recipe's own.
         on_iteration: called after each.
 
     Raises:
@@ -56,7 +56,7 @@ def train(
     """
     iterations = iterations or recipe.iterations
     if start := init or recipe.init:
-        restart(model, start, seed, init_gain)
+        restart(model, start, seed, recipe.init_gain if init_gain is None else init_gain)
     model.train()
     parameters = list(model.parameters())
     device = parameters[0].device

@@ -146,7 +146,7 @@ class Session:
             self.config.seed,
             iterations=self.config.iterations,
             init=self.config.init,
-            init_gain=self.config.init_gain,
+            init_gain=self.config.init_gain if self.config.init else None,
             on_iteration=self.tick,
         )
 

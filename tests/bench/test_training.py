@@ -116,6 +116,27 @@ def test_batches_grow_as_the_recipe_says():
     assert all(batch.forced[:50].all() and not batch.forced[50:].any() for batch in drawn)
 
 
+def test_how_often_a_step_runs_free_changes_through_the_training():
+    recipe = replace(RECIPES["quick"], points=(2001, 2001), free_probability=(0.0, 1.0))
+    drawn = list(batches(recipe, TASKS["cosine"], 0, 3))
+    assert all(batch.forced[:50].all() for batch in drawn)
+    shares = [batch.forced[50:].mean() for batch in drawn]
+    assert shares[0] == 1.0
+    assert shares[1] == pytest.approx(0.5, abs=0.05)
+    assert shares[2] == 0.0
+
+
+def test_a_fixed_set_of_sequences_is_all_that_is_trained_on():
+    recipe = replace(RECIPES["quick"], sequences=3)
+    drawn = list(batches(recipe, TASKS["cosine"], 0, 20))
+    starts = {value for batch in drawn for value in batch.sequences.inputs[0, :, 0]}
+    assert len(starts) == 3
+    assert [len(batch.sequences.targets) for batch in drawn] == [len(b.forced) for b in drawn]
+    for batch in drawn:
+        inputs, targets = batch.sequences.inputs, batch.sequences.targets
+        np.testing.assert_array_equal(inputs[1:], targets[:-1])
+
+
 def test_seeds_tell_batches_apart():
     recipe, task = RECIPES["lab"], TASKS["cosine"]
     one, same, two = (next(batches(recipe, task, seed, 1)) for seed in (3, 3, 4))
