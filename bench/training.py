@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from bench.clock import Stopwatch
 from bench.measure import synchronise
+from bench.muon import Muon
 from bench.recipes import Batch, Recipe, batches
 from bench.schema import Training
 from impls.config import InitName
@@ -119,7 +120,7 @@ def _optimisers(recipe: Recipe, model: Generator) -> list[torch.optim.Optimizer]
         torch.optim.Adam(parameters, lr=recipe.learning_rate, fused=True)
     ]
     if recurrent:
-        found.append(torch.optim.Muon(recurrent, lr=recipe.muon_rate or 0.0, weight_decay=0.0))
+        found.append(Muon(recurrent, lr=recipe.muon_rate or 0.0))
     return found
 
 
