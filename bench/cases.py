@@ -1,7 +1,7 @@
 """From a config to its cases: which can run here, and why the others cannot."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -60,10 +60,10 @@ def create(case: Case, seed: int) -> Generator:
     )
 
 
-def weights_digest(model: Generator) -> str:
+def weights_digest(weights: Mapping[str, torch.Tensor]) -> str:
     """SHA-256 over the weights' names and float64 bytes, in the contract's order."""
     digest = hashlib.sha256()
-    for name, weight in model.weights().items():
+    for name, weight in weights.items():
         digest.update(name.encode())
         digest.update(weight.detach().cpu().double().numpy().astype("<f8").tobytes())
     return digest.hexdigest()

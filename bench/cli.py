@@ -16,6 +16,7 @@ from rich.text import Text
 from bench import config as configuration
 from bench import (
     environment,
+    evaluate,
     generate,
     guard,
     launch,
@@ -28,7 +29,7 @@ from bench import (
 )
 from bench.compare import compare as compare_files
 from bench.comparison_tables import comparison_tables
-from bench.console import echo, print_json, print_markdown, print_tables, stderr, stdout
+from bench.console import echo, print_json, print_markdown, print_tables, stderr
 from bench.errors import BenchError, unknown
 from bench.export import FORMATS
 from bench.listing import listing, listing_table
@@ -56,7 +57,7 @@ from bench.progress import progress
 from bench.recipes import NO_RECIPE, RECIPES
 from bench.scaling import scaling_rows
 from bench.schema import Result
-from impls import REGISTRY, registered
+from impls import registered
 from tasks import TASKS
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
@@ -160,7 +161,7 @@ def run(
     """Check, train, evaluate and time; save the result, draw the plots, print the tables."""
     size, *more_sizes = configuration.hidden_sizes(hidden_size)
     sampling = configuration.sampling(preset, processes, rounds)
-    found = _plugins()
+    found = launch.installed_plugins()
     devices = environment.device_names(device)
     config = _configured(
         plugins.register(impl, found, devices),
@@ -198,8 +199,8 @@ def run(
         config, path = earlier.config, resume
     else:
         path = launch.output_path(output, f"{config.task}-{config.recipe}", overwrite=overwrite)
-    result = launch.execute(config, path, earlier, _named(impl, found))
-    _show(result, path)
+    result = launch.execute(config, path, earlier, launch.asked_by_name(impl, found))
+    launch.show(result, path)
     if any(case.status == "failed" for case in result.cases):
         raise typer.Exit(FAILED)
 
@@ -207,7 +208,7 @@ def run(
 @app.command("list")
 def list_(as_json: AsJson = False) -> None:
     """The implementations, and whether each can run here."""
-    entries = listing(_plugins().broken)
+    entries = listing(launch.installed_plugins().broken)
     if as_json:
         print_json([asdict(entry) for entry in entries])
     else:
@@ -231,7 +232,7 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Parity with the reference, and whatever else an author must know; status 1 when it fails."""
-    found = _plugins()
+    found = launch.installed_plugins()
     devices = environment.device_names(device)
     config = _configured(
         plugins.register(impl, found, devices),
@@ -252,7 +253,7 @@ def check(
     from bench.progress import Silent
     from bench.runner import Run
 
-    checked = Run(config, None, Silent(), named=_named(impl, found)).check()
+    checked = Run(config, None, Silent(), named=launch.asked_by_name(impl, found)).check()
     cases = tuple(checked.cases)
     if as_json:
         print_json(
@@ -273,6 +274,7 @@ def check(
         raise typer.Exit(FAILED)
 
 
+app.command("evaluate")(evaluate.command)
 app.command("generate")(generate.command)
 
 
@@ -304,7 +306,7 @@ def show(
     elif table:
         print_tables(found)
     else:
-        _show(result, file, plots=plots)
+        launch.show(result, file, plots=plots)
 
 
 @app.command()
@@ -433,25 +435,6 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _plugins() -> plugins.Plugins:
-    """What the installed packages bring, in the registry from now on."""
-    found = plugins.discover()
-    REGISTRY.update(found.entries)
-    return found
-
-
-def _named(impl: str, found: plugins.Plugins) -> frozenset[str]:
-    """The implementations that were asked for one by one: each must be one.
-
-    Among ``all``, an installed plugin that is broken is only told of.
-    """
-    names = {part.strip() for part in impl.split(",")}
-    if plugins.ALL in names:
-        for each in found.broken:
-            stderr().print(Text(render.printable(f"left out: {each.reason}")), soft_wrap=True)
-    return frozenset(names)
-
-
 def _configured(
     implementations: tuple[str, ...],
     devices: tuple[str, ...],
@@ -467,21 +450,6 @@ def _configured(
             **options,
         }
     )
-
-
-def _show(result: Result, path: Path, *, plots: bool = True) -> None:
-    console = stdout()
-    console.print(Text(render.printable(tables.heading(result))))
-    print_tables(tables.result_tables(result))
-    console.print(Text(f"result file: {path}"), soft_wrap=True)
-    if plots:
-        from bench.plots import draw_all
-
-        try:
-            folder = draw_all(result, path)
-        except OSError as error:
-            raise BenchError(f"cannot draw the plots of {path}: {error.strerror}") from None
-        console.print(Text(f"plots:       {folder}/"), soft_wrap=True)
 
 
 def _numbers(result: Result) -> dict[str, Any]:

@@ -77,6 +77,17 @@ class EvaluationConfig(StrictModel):
         return self
 
 
+class Source(StrictModel):
+    """Whose weights a run was given, in the words of their file, and their digest."""
+
+    digest: str
+    implementation: str = ""
+    task: str = ""
+    recipe: str = ""
+    iterations: str = ""
+    seed: str = ""
+
+
 class RunConfig(StrictModel):
     """One run.
 
@@ -91,6 +102,7 @@ class RunConfig(StrictModel):
     ``time_budget``: seconds that the timing may take; it ends with fewer rounds then, never with
     fewer processes. ``time_limit``: seconds without a sign of life after which a case counts as
     hung.
+    ``weights``: that were given to be evaluated, where nothing is trained or timed.
     """
 
     implementations: tuple[str, ...] = Field(default=tuple(REGISTRY), min_length=1)
@@ -116,6 +128,7 @@ class RunConfig(StrictModel):
     threads: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1,)
     baseline: str = "torch_rnn"
     evaluation: EvaluationConfig = EvaluationConfig()
+    weights: Source | None = None
 
     @property
     def hidden_sizes(self) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from bench import environment, records
 from bench.console import echo, stderr
 from bench.errors import BenchError, unknown
 from bench.launch import keep_what_is_there
-from bench.options import Overwrite
+from bench.options import Overwrite, Weights
 from bench.points import Array, Wave, as_csv, read_points
 from bench.words import error as error_in_words
 from impls import REGISTRY, MissingError
@@ -25,9 +25,7 @@ PICTURES = (".png", ".svg", ".pdf")
 
 
 def command(
-    weights: Annotated[
-        Path, typer.Option(help="A .safetensors file that a run has left.", show_default=False)
-    ],
+    weights: Weights,
     impl: Annotated[str, typer.Option(help="Which implementation computes.")] = "manual_cell",
     steps: Annotated[int, typer.Option(help="Points to predict.")] = 900,
     given: Annotated[

@@ -6,15 +6,55 @@ from typing import TYPE_CHECKING
 import typer
 from rich.text import Text
 
-from bench import records
+from bench import plugins, records, render, tables
 from bench.config import RunConfig, check_writable, fields_of
-from bench.console import stderr
+from bench.console import print_tables, stderr, stdout
 from bench.errors import BenchError
 from bench.progress import progress
 from bench.schema import Result
+from impls import REGISTRY
 
 if TYPE_CHECKING:
     from bench.runner import Run
+
+
+def installed_plugins() -> plugins.Plugins:
+    """What the installed packages bring, in the registry from now on."""
+    found = plugins.discover()
+    REGISTRY.update(found.entries)
+    return found
+
+
+def asked_by_name(impl: str, found: plugins.Plugins) -> frozenset[str]:
+    """The implementations that were asked for one by one: each must be one.
+
+    Among ``all``, an installed plugin that is broken is only told of.
+    """
+    names = {part.strip() for part in impl.split(",")}
+    if plugins.ALL in names:
+        for each in found.broken:
+            stderr().print(Text(render.printable(f"left out: {each.reason}")), soft_wrap=True)
+    return frozenset(names)
+
+
+def show(result: Result, path: Path, *, plots: bool = True) -> None:
+    """Print a result's tables, and bring the plots beside its file up to date.
+
+    Raises:
+        BenchError: these cannot be drawn.
+    """
+    console = stdout()
+    console.print(Text(render.printable(tables.heading(result))))
+    print_tables(tables.result_tables(result))
+    console.print(Text(f"result file: {path}"), soft_wrap=True)
+    if plots:
+        from bench.plots import draw_all
+
+        try:
+            folder = draw_all(result, path)
+        except OSError as error:
+            raise BenchError(f"cannot draw the plots of {path}: {error.strerror}") from None
+        console.print(Text(f"plots:       {folder}/"), soft_wrap=True)
 
 
 def given(context: typer.Context) -> set[str]:

@@ -72,7 +72,7 @@ def orthogonalised(matrix: Tensor) -> Tensor:
     Those that were less than a thousandth of the norm stay smaller; zeros stay zeros.
     """
     a, b, c = COEFFICIENTS
-    X = matrix / matrix.norm().clamp(min=LEAST_NORM)
+    X: Tensor = matrix / matrix.norm().clamp(min=LEAST_NORM)
     for _ in range(ITERATIONS):
         A = X @ X.T
         X = torch.addmm(X, torch.addmm(A, A, A, beta=b, alpha=c), X, beta=a)

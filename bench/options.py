@@ -40,6 +40,9 @@ ThreadCounts = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 AsMarkdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")]
+Weights = Annotated[
+    Path, typer.Option(help="A .safetensors file that a run has left.", show_default=False)
+]
 Output = Annotated[
     Path | None,
     typer.Option(help="Result file. Default: a new one in results/.", show_default=False),

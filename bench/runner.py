@@ -105,6 +105,27 @@ class Run:
         self.save()
         return self.result
 
+    def evaluate(self, weights: Path) -> Result:
+        """Parity, then the errors of given weights in every implementation that runs free steps."""
+        try:
+            self._check_parity()
+            self._tell_baselines()
+            open_cases = self._open_cases()
+            self.progress.start("evaluation", len(open_cases))
+            for case in open_cases:
+                with self._guarded(case.key, "evaluation"):
+                    self._update(
+                        case.key, weights_digest=self._ask("take_weights", case, str(weights))
+                    )
+                    if case.closed_loop:
+                        self._update(case.key, accuracy=self._ask("accuracy"))
+                    self._update(case.key, status="ok")
+                self.save()
+                self.progress.advance()
+        finally:
+            self._close_worker()
+        return self.result
+
     def check(self) -> Checked:
         """Parity, and what an author must know beside it; what passes parity is ok."""
         try:
@@ -186,9 +207,8 @@ class Run:
             self.progress.advance()
 
     def _train_and_evaluate(self) -> None:
-        if self.result.baselines is None and self.config.trains:
-            baselines: Baselines = self._ask_itself("baselines")
-            self.result = self.result.model_copy(update={"baselines": baselines})
+        if self.config.trains:
+            self._tell_baselines()
         for case in self._open_cases():
             if case.accuracy is None:
                 with self._guarded(case.key, "training"):
@@ -196,6 +216,11 @@ class Run:
                     if self.config.trains and case.trainable:
                         self._train(case)
                 self.save()
+
+    def _tell_baselines(self) -> None:
+        if self.result.baselines is None:
+            baselines: Baselines = self._ask_itself("baselines")
+            self.result = self.result.model_copy(update={"baselines": baselines})
 
     def _train(self, case: Case) -> None:
         iterations = self.config.iterations or RECIPES[self.config.recipe].iterations

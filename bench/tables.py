@@ -37,7 +37,7 @@ def heading(result: Result) -> str:
     """One line that says what was run, and where."""
     config, model, machine = result.config, result.config.model, result.environment
     parts = [
-        f"{config.task}, recipe {config.recipe}{_start(config)}, seed {config.seed}",
+        f"{config.task}, {_trained(config)}",
         f"H={','.join(map(str, config.hidden_sizes))} L={model.num_layers} {model.nonlinearity}"
         + ("" if model.bias else " no bias")
         + (f" dropout {model.dropout}" if model.dropout else ""),
@@ -52,6 +52,16 @@ def heading(result: Result) -> str:
         f"torch {machine.torch}",
     ]
     return " · ".join(parts)
+
+
+def _trained(config: RunConfig) -> str:
+    """How the weights came about."""
+    if given := config.weights:
+        return (
+            f"given weights {given.digest[:12]} (recipe {given.recipe or NOTHING}, "
+            f"{given.implementation or NOTHING}, seed {given.seed or NOTHING})"
+        )
+    return f"recipe {config.recipe}{_start(config)}, seed {config.seed}"
 
 
 def _start(config: RunConfig) -> str:
@@ -77,8 +87,12 @@ def result_tables(result: Result, only: str | None = None) -> list[Table]:
         "scaling": lambda: scaling(result),
     }
     if only is None:
-        names = ("accuracy", "throughput", "costs", "parity")
-        return [builders[name]() for name in names[0 if result.config.trains else 1 :]]
+        names = ["accuracy", "throughput", "costs", "parity"]
+        if result.config.weights:
+            names = ["accuracy", "parity"]
+        elif not result.config.trains:
+            names = names[1:]
+        return [builders[name]() for name in names]
     if only not in builders:
         raise unknown("table", only, builders)
     return [builders[only]()]

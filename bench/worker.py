@@ -133,7 +133,7 @@ class Session:
 
     def weights_digest(self, case: Case) -> str:
         """The digest of the case's initial weights."""
-        return cases.weights_digest(cases.create(case, self.config.seed))
+        return cases.weights_digest(cases.create(case, self.config.seed).weights())
 
     def train(self, case: Case) -> Training:
         """Train a fresh generator, and keep it for `accuracy`; ticks after every iteration."""
@@ -150,8 +150,14 @@ class Session:
             on_iteration=self.tick,
         )
 
+    def take_weights(self, case: Case, path: str) -> str:
+        """Keep a generator with the weights in a file for `accuracy`; gives their digest."""
+        self._trained = cases.create(case, self.config.seed)
+        self._trained.load_weights(weights.load(Path(path)).weights)
+        return cases.weights_digest(self._trained.weights())
+
     def accuracy(self) -> Accuracy:
-        """Errors of the generator that was trained last."""
+        """Errors of the generator that was trained or given last."""
         if self._trained is None:
             raise RuntimeError("nothing was trained")
         sequences = evaluation.test_set(self.task, self.config.evaluation)

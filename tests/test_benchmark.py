@@ -57,7 +57,7 @@ def facts(model, implementation, device):
         "task": CONFIG.task,
         "threads": torch.get_num_threads(),
         "tolerance": parity.tolerance_of(type(model), DTYPE),
-        "weights_digest": cases.weights_digest(model),
+        "weights_digest": cases.weights_digest(model.weights()),
     }
 
 
