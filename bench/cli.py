@@ -21,6 +21,7 @@ from bench import (
     launch,
     observed,
     plugins,
+    recipe_files,
     records,
     render,
     summary,
@@ -85,7 +86,10 @@ def run(
     task: Annotated[str, typer.Option(help=f"{' or '.join(TASKS)}.")] = "cosine",
     recipe: Annotated[
         str,
-        typer.Option(help=f"How to train: {', '.join(RECIPES)}; {NO_RECIPE}: only check and time."),
+        typer.Option(
+            help=f"How to train: {', '.join(RECIPES)}, or a recipe file, FILE.toml; {NO_RECIPE}: "
+            "only check and time."
+        ),
     ] = "quick",
     iterations: Annotated[
         int | None, typer.Option(help="Training iterations, instead of the recipe's.")
@@ -158,7 +162,9 @@ def run(
     ] = None,
 ) -> None:
     """Check, train, evaluate and time; save the result, draw the plots, print the tables."""
-    size, *more_sizes = configuration.hidden_sizes(hidden_size)
+    chosen = recipe_files.chosen(recipe)
+    its_model = chosen.model_without(launch.given(context))
+    size, *more_sizes = configuration.hidden_sizes(str(its_model.get("hidden_size", hidden_size)))
     sampling = configuration.sampling(preset, processes, rounds)
     found = _plugins()
     devices = environment.device_names(device)
@@ -172,12 +178,14 @@ def run(
             "bias": not no_bias,
             "dropout": dropout,
             "bidirectional": bidirectional,
-        },
+        }
+        | its_model,
         more_hidden_sizes=tuple(more_sizes),
         steps=steps,
         dtype=dtype,
         task=task,
-        recipe=recipe,
+        recipe=chosen.name,
+        own_recipe=chosen.own,
         iterations=iterations,
         init=init,
         init_gain=init_gain,
