@@ -1,5 +1,6 @@
 """Recipe files: what is written is read again; what is wrong is one line; a result needs no file."""
 
+import contextlib
 from dataclasses import replace
 
 import pytest
@@ -8,18 +9,16 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from bench import config as configuration
-from bench import recipe_files, records
+from bench import launch, recipe_files, records
 from bench.cli import main
 from bench.compare import compare
 from bench.errors import BenchError
 from bench.observed import of_result
 from bench.recipes import RECIPES, Recipe
+from bench.worker import Session
+from impls import REGISTRY
 
 OWN = replace(RECIPES["quick"], summary='a "quoted" one', iterations=3, points=(30, 40))
-TINY = (
-    *("--impl", "manual_cell", "--batch-size", "1", "--workload", "generate", "--steps", "20"),
-    *("--processes", "1", "--rounds", "1"),
-)
 
 recipes = st.builds(
     replace,
@@ -88,7 +87,7 @@ def test_a_damaged_file_is_one_line_and_status_2(written, capsys, old, new, said
     assert old in GOOD
     path = written(GOOD.replace(old, new))
     with pytest.raises(SystemExit) as end:
-        main(["run", "--recipe", str(path), *TINY])
+        main(["run", "--recipe", str(path)])
     message = capsys.readouterr().err
     assert end.value.code == 2
     assert message.startswith(f"error: {path}")
@@ -110,28 +109,46 @@ def test_what_is_no_file_of_text_is_told(written, tmp_path):
             recipe_files.chosen(str(path) if path != tmp_path else f"{path}/")
 
 
-def test_a_run_by_a_file_needs_the_file_no_more(written, tmp_path, capsys):
-    path, result = written(GOOD), tmp_path / "r.json"
-    with pytest.raises(SystemExit) as end:
-        main(["run", "--recipe", str(path), "--output", str(result), *TINY])
-    assert end.value.code == 0, capsys.readouterr().err
+@pytest.fixture
+def configured(monkeypatch):
+    """What a command would run."""
+
+    def of(*arguments):
+        found = []
+
+        def stop(config, *_):
+            found.append(config)
+            raise BenchError("that was all")
+
+        monkeypatch.setattr(launch, "execute", stop)
+        with pytest.raises(SystemExit):
+            main(["run", *map(str, arguments)])
+        return found[0]
+
+    return of
+
+
+def test_a_run_by_a_file_needs_the_file_no_more(written, configured, golden, tmp_path):
+    path, kept = written(GOOD), tmp_path / "r.json"
+    config = configured("--recipe", path, "--impl", "manual_cell")
     path.unlink()
-    config = records.load(result).config
+    result = records.load(golden).model_copy(update={"config": config})
+    records.save(result, kept)
+    config = records.load(kept).config
     assert (config.recipe, configuration.recipe_of(config)) == ("own", OWN)
-    assert config.model.hidden_size == 8
-    assert len(records.load(result).cases[0].training.loss) == 3
-    for again in (["run", "--resume", str(result)], ["show", str(result)]):
-        with pytest.raises(SystemExit) as end:
-            main(again)
-        assert end.value.code == 0, capsys.readouterr().err
-    assert "recipe own" in capsys.readouterr().out
+    session = Session(config, {"manual_cell": REGISTRY["manual_cell"]}, lambda: None)
+    with contextlib.closing(session):
+        (case,) = session.plan()
+        assert case.model.hidden_size == 8
+        assert len(session.train(case).loss) == OWN.iterations
 
 
-def test_an_option_that_is_given_comes_before_the_file(written):
-    chosen = recipe_files.chosen(str(written(GOOD)))
-    assert chosen.model_without({"task"}) == {"hidden_size": 8}
-    assert chosen.model_without({"task", "hidden_size"}) == {}
-    assert recipe_files.chosen("quick") == recipe_files.Chosen("quick")
+def test_options_that_are_given_come_before_the_file(written, configured):
+    path = written(GOOD)
+    assert configured("--recipe", path, "--hidden-size", "16,4").hidden_sizes == (16, 4)
+    assert configured("--recipe", path, "--num-layers", "2").hidden_sizes == (8,)
+    assert configured("--recipe", path, "--iterations", "7").iterations == 7
+    assert configured("--recipe", "quick").own_recipe is None
 
 
 def test_two_recipes_of_one_name_are_not_the_same_training(golden):
