@@ -26,6 +26,7 @@ from bench import (
     render,
     summary,
     tables,
+    tune,
 )
 from bench.compare import compare as compare_files
 from bench.comparison_tables import comparison_tables
@@ -282,6 +283,7 @@ def check(
 
 
 app.command("generate")(generate.command)
+app.command("tune")(tune.command)
 
 
 @app.command()

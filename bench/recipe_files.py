@@ -84,7 +84,7 @@ def load(path: Path) -> Chosen:
         table = tomllib.loads(_text(path))
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
         raise BenchError(f"{path} is not TOML: {error}") from None
-    name = _name(path)
+    name = check_name(path)
     parts = {"recipe": {key: value for key, value in table.items() if key != MODEL}}
     if MODEL in table:
         parts[MODEL] = table[MODEL]
@@ -133,11 +133,17 @@ def _text(path: Path) -> str:
         raise BenchError(f"cannot read {path}: {reason}") from None
 
 
-def _name(path: Path) -> str:
-    """The name that results and tables show: it must be no other recipe's."""
+def check_name(path: Path) -> str:
+    """The name that results and tables show.
+
+    Raises:
+        BenchError: it is a built-in recipe's, or none that a file of results can have.
+    """
     name = path.name.removesuffix(SUFFIX)
     if name in (*RECIPES, NO_RECIPE):
-        raise BenchError(f"{path} would pass for the recipe '{name}' in the tables; rename the file")
+        raise BenchError(
+            f"{path} would pass for the recipe '{name}' in the tables; rename the file"
+        )
     if not re.fullmatch(NAME_PATTERN, name):
         raise BenchError(f"{path}: rename the file: up to 100 letters, digits, '_', '.' and '-'")
     return name

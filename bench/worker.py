@@ -150,11 +150,15 @@ class Session:
         )
 
     def accuracy(self) -> Accuracy:
-        """Errors of the generator that was trained last."""
+        """Errors of the generator that was trained last, or is just being trained."""
         if self._trained is None:
             raise RuntimeError("nothing was trained")
         sequences = evaluation.test_set(self.task, self.config.evaluation)
-        return evaluation.evaluate(self._trained, sequences, self.config.evaluation)
+        training = self._trained.training
+        try:
+            return evaluation.evaluate(self._trained, sequences, self.config.evaluation)
+        finally:
+            self._trained.train(training)
 
     def save_weights(self, case: Case, path: str) -> None:
         """Write down the weights of the generator that was trained last."""

@@ -1,4 +1,4 @@
-"""Recipe files: what is written is read again; what is wrong is one line; a result needs no file."""
+"""Recipe files: what is written is read again, what is wrong is told, a result needs no file."""
 
 import contextlib
 from dataclasses import replace
