@@ -2,7 +2,6 @@
 
 import shlex
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from re import fullmatch
@@ -132,8 +131,9 @@ def tables(outcome: "Outcome") -> list[Table]:
     """What was tried, and what of it was best."""
     best = outcome.best
     notes = (
-        f"pruned: worse than the median of the others at that point. MSE: closed loop, mean over "
-        f"the validation set; the best is trial {best.trial}."
+        "pruned: worse than the median of the others at that point. diverged: a loss or a "
+        "prediction was not finite, or the trained weights make rounding grow. MSE: closed loop, "
+        f"mean over the validation set; the best is trial {best.trial}."
         if best
         else f"no trial was judged: {outcome.reason or 'all were given up'}",
     )
@@ -246,8 +246,7 @@ def _searched(plan: Plan, jobs: int) -> "Outcome":
         with progress(console) as bars:
             bars.start(f"tuning, {plan.study}", max(0, plan.trials - before))
             told = _told(plan, study, before, bars)
-            helping = trials.helped(plan, entries, jobs - 1) if jobs > 1 else nullcontext([])
-            with helping as helpers:
+            with trials.helped(plan, entries, jobs - 1) as helpers:
                 trials.go_on(plan, study, entries, told)
                 for helper in helpers:  # what they are at is not to be lost
                     helper.join()

@@ -46,7 +46,7 @@ class Outcome:
         task: what was learned.
         complete: trials that were judged.
         pruned: given up for others that were better by then.
-        diverged: given up for a loss or a prediction that was not finite.
+        diverged: given up for a loss or a prediction that was not finite, or rounding that grows.
         failed: the implementation raised.
         reason: of the last of these two.
         best: None where no trial is complete.

@@ -27,7 +27,7 @@ def draw_all(outcome: Outcome, folder: Path) -> None:
             figure = draw(outcome)
             for kind in ("png", "svg"):
                 metadata = {"Date": None} if kind == "svg" else {}
-                figure.savefig(folder / f"{name}.{kind}", metadata=metadata)  # type: ignore[arg-type]
+                figure.savefig(folder / f"{name}.{kind}", metadata=metadata)
 
 
 def importances(outcome: Outcome) -> Figure:
