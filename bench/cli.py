@@ -22,10 +22,12 @@ from bench import (
     launch,
     observed,
     plugins,
+    recipe_files,
     records,
     render,
     summary,
     tables,
+    tune,
 )
 from bench.compare import compare as compare_files
 from bench.comparison_tables import comparison_tables
@@ -86,7 +88,10 @@ def run(
     task: Annotated[str, typer.Option(help=f"{' or '.join(TASKS)}.")] = "cosine",
     recipe: Annotated[
         str,
-        typer.Option(help=f"How to train: {', '.join(RECIPES)}; {NO_RECIPE}: only check and time."),
+        typer.Option(
+            help=f"How to train: {', '.join(RECIPES)}, or a recipe file, FILE.toml; {NO_RECIPE}: "
+            "only check and time."
+        ),
     ] = "quick",
     iterations: Annotated[
         int | None, typer.Option(help="Training iterations, instead of the recipe's.")
@@ -159,7 +164,9 @@ def run(
     ] = None,
 ) -> None:
     """Check, train, evaluate and time; save the result, draw the plots, print the tables."""
-    size, *more_sizes = configuration.hidden_sizes(hidden_size)
+    chosen = recipe_files.chosen(recipe)
+    its_model = chosen.model_without(launch.given(context))
+    size, *more_sizes = configuration.hidden_sizes(str(its_model.get("hidden_size", hidden_size)))
     sampling = configuration.sampling(preset, processes, rounds)
     found = launch.installed_plugins()
     devices = environment.device_names(device)
@@ -173,12 +180,14 @@ def run(
             "bias": not no_bias,
             "dropout": dropout,
             "bidirectional": bidirectional,
-        },
+        }
+        | its_model,
         more_hidden_sizes=tuple(more_sizes),
         steps=steps,
         dtype=dtype,
         task=task,
-        recipe=recipe,
+        recipe=chosen.name,
+        own_recipe=chosen.own,
         iterations=iterations,
         init=init,
         init_gain=init_gain,
@@ -276,6 +285,7 @@ def check(
 
 app.command("evaluate")(evaluate.command)
 app.command("generate")(generate.command)
+app.command("tune")(tune.command)
 
 
 @app.command()

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bench.errors import BenchError, unknown
-from bench.recipes import NO_RECIPE, RECIPES
+from bench.recipes import NO_RECIPE, RECIPES, Recipe
 from impls import REGISTRY, GeneratorConfig
 from impls.config import InitName
 from tasks import TASKS
@@ -95,8 +95,9 @@ class RunConfig(StrictModel):
     Every row is timed on each count; parity, training and evaluation use the first.
     ``more_hidden_sizes``: beside the model's own; every implementation has a case of each size.
     ``init``, ``init_gain``: where a training starts from, instead of the recipe's own.
-    ``recipe``: `NO_RECIPE` for parity and timing alone. ``steps``: of one timed call; None for 999
-    of ``generate`` and ``sequence``, 99 of ``train_step``.
+    ``recipe``: `NO_RECIPE` for parity and timing alone; ``own_recipe``: what the file of that name
+    said, where it is none of `RECIPES`. ``steps``: of one timed call; None for 999 of ``generate``
+    and ``sequence``, 99 of ``train_step``.
     ``seed`` names the initial weights, the training data, the coin flips and the order of timing.
     ``sampling_seconds``: a process takes more than its ``rounds`` until these have taken that long.
     ``time_budget``: seconds that the timing may take; it ends with fewer rounds then, never with
@@ -110,6 +111,7 @@ class RunConfig(StrictModel):
     dtype: Dtype = "float32"
     task: str = "cosine"
     recipe: str = "quick"
+    own_recipe: Recipe | None = None
     iterations: Annotated[int, Field(ge=1, le=10**9)] | None = None
     init: InitName | None = None
     init_gain: Annotated[float, Field(gt=0.0, le=1e6)] = 1.0
@@ -145,6 +147,18 @@ class RunConfig(StrictModel):
         return self.recipe != NO_RECIPE
 
 
+def recipe_of(config: RunConfig) -> Recipe:
+    """How a run trains: by its own recipe, or by the one that it names.
+
+    Raises:
+        BenchError: there is no recipe of that name.
+    """
+    if config.own_recipe:
+        return config.own_recipe
+    _check_name("recipe", config.recipe, RECIPES)
+    return RECIPES[config.recipe]
+
+
 # Options whose fields have other names, or that set a part of one.
 _FIELDS: dict[str, tuple[str, ...]] = {
     "impl": ("implementations",),
@@ -154,6 +168,7 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "preset": ("processes", "rounds", "sampling_seconds"),
     "rounds": ("rounds", "sampling_seconds"),
     "hidden_size": ("model", "more_hidden_sizes"),
+    "recipe": ("recipe", "own_recipe"),
 } | dict.fromkeys(
     ("num_layers", "nonlinearity", "no_bias", "dropout", "bidirectional"),
     ("model",),
@@ -188,7 +203,8 @@ def validated(options: Mapping[str, Any]) -> RunConfig:
     if config.baseline not in REGISTRY:
         raise unknown("baseline", config.baseline, REGISTRY)
     _check_name("task", config.task, TASKS)
-    _check_name("recipe", config.recipe, (*RECIPES, NO_RECIPE))
+    if config.own_recipe is None:
+        _check_name("recipe", config.recipe, (*RECIPES, NO_RECIPE))
     for option, given in (("iterations", config.iterations), ("init", config.init)):
         if given and not config.trains:
             raise BenchError(f"--{option} {given}: --recipe {NO_RECIPE} trains nothing")

@@ -193,6 +193,8 @@ def _settings(result: Result) -> dict[str, Any]:
     """What a number may depend on, flat; the commit and the date are expected to differ."""
     config = result.config.model_dump(mode="json")
     model = config.pop("model")
+    # Two files of one name can hold two recipes.
+    own = {f"recipe {name}": value for name, value in (config.pop("own_recipe") or {}).items()}
     config.pop("evaluation")
     for name in (
         "implementations", "devices", "batch_sizes", "processes", "rounds", "baseline", "threads",
@@ -204,7 +206,7 @@ def _settings(result: Result) -> dict[str, Any]:
         exclude={"git_commit", "git_dirty", "rnn_bench", "threads", "precision", "load_average",
                  "gpu", "interop_threads", "caches", "memory_bytes", "cpu", "cores"},
     )  # fmt: skip
-    settings: dict[str, Any] = machine | model | config
+    settings: dict[str, Any] = machine | model | config | own
     return settings
 
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from impls.config import InitName
 from tasks import Sequences, Task
@@ -14,8 +15,14 @@ from tasks.forcing import coin_flips, lab_free_probability, warm_up
 # Each stream of random numbers of a run has its own generator, so that one does not shift another.
 _DATA_STREAM, _FORCING_STREAM = 1, 2
 
+# The ranges hold where a recipe comes from a file; beyond them a typing error is likelier.
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Points = Annotated[int, Field(ge=3, le=100_000)]
+Rate = Annotated[float, Field(gt=0.0, le=100.0)]
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """A teacher-forced training.
 
@@ -39,22 +46,32 @@ class Recipe:
             generator's own.
         init_gain: what that start is multiplied with.
         sequences: distinct sequences that all batches are drawn from; None draws fresh ones always.
+
+    Raises:
+        ValueError: the loss would leave out every step of a sequence.
     """
 
-    summary: str
-    iterations: int
-    batch_size: int
-    points: tuple[int, int]
-    learning_rate: float
+    summary: Annotated[str, Field(max_length=1000)] = ""
+    iterations: Count
+    batch_size: Annotated[int, Field(ge=1, le=100_000)]
+    points: tuple[Points, Points]
+    learning_rate: Rate
     schedule: Literal["constant", "one_cycle"]
-    muon_rate: float | None
-    forced_steps: int
-    free_probability: tuple[float, float] | Literal["lab"]
-    loss_warm_up: int
-    clip_norm: float | None
-    init: InitName | None
-    init_gain: float = 1.0
-    sequences: int | None = None
+    muon_rate: Rate | None = None
+    forced_steps: Count
+    free_probability: tuple[Probability, Probability] | Literal["lab"]
+    loss_warm_up: Annotated[int, Field(ge=0, le=100_000)]
+    clip_norm: Annotated[float, Field(gt=0.0, le=1e9)] | None = None
+    init: InitName | None = None
+    init_gain: Annotated[float, Field(gt=0.0, le=1e6)] = 1.0
+    sequences: Annotated[int, Field(ge=1, le=10**6)] | None = None
+
+    def __post_init__(self) -> None:
+        if self.loss_warm_up >= min(self.points) - 1:
+            raise ValueError(
+                f"loss_warm_up must be below {min(self.points) - 1}, the steps of the shortest "
+                f"sequence, got {self.loss_warm_up}"
+            )
 
 
 # In place of a recipe: only parity and timing.

@@ -9,7 +9,17 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 WORD_COLUMNS = frozenset(
-    ["implementation", "device", "workload", "verdict", "cpu", "cuda", "what it is", "finding"]
+    [
+        "implementation",
+        "device",
+        "workload",
+        "verdict",
+        "cpu",
+        "cuda",
+        "what it is",
+        "finding",
+        "hyperparameter",
+    ]
 )
 PROSE_COLUMNS = frozenset(["what was found"])
 

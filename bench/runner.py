@@ -13,11 +13,10 @@ from typing import Any, Protocol
 from bench import findings, records, words
 from bench.arms import Arms
 from bench.clock import now
-from bench.config import LONG_FACTOR, CaseKey, RunConfig
+from bench.config import LONG_FACTOR, CaseKey, RunConfig, recipe_of
 from bench.errors import BenchError
 from bench.findings import Checked
 from bench.messages import Arm, Finding
-from bench.recipes import RECIPES
 from bench.remote import CaseError, Remote, Start, Worker, WorkerLostError
 from bench.schema import Baselines, Case, Environment, Result
 from bench.timing import Timing, describe
@@ -223,7 +222,7 @@ class Run:
             self.result = self.result.model_copy(update={"baselines": baselines})
 
     def _train(self, case: Case) -> None:
-        iterations = self.config.iterations or RECIPES[self.config.recipe].iterations
+        iterations = self.config.iterations or recipe_of(self.config).iterations
         self.progress.start(f"training {self._name(case.key)}", iterations)
         training = self._ask("train", case, on_tick=self.progress.advance)
         self._update(case.key, training=training)

@@ -28,11 +28,10 @@ from bench import (
     workloads,
 )
 from bench.clock import Stopwatch
-from bench.config import CaseKey, RunConfig
+from bench.config import CaseKey, RunConfig, recipe_of
 from bench.device_time import device_work
 from bench.errors import WrongWorkError
 from bench.messages import CANARY, Arm, Block, DeviceWork, Finding, Kind, Prepared
-from bench.recipes import RECIPES
 from bench.resources import ThrottleWatch, peak_memory_bytes
 from bench.schema import Accuracy, Baselines, Case, Ceilings, Environment, Parity, Training
 from bench.training import train
@@ -141,7 +140,7 @@ class Session:
         return train(
             self._trained,
             self.config.recipe,
-            RECIPES[self.config.recipe],
+            recipe_of(self.config),
             self.task,
             self.config.seed,
             iterations=self.config.iterations,
@@ -157,11 +156,15 @@ class Session:
         return cases.weights_digest(self._trained.weights())
 
     def accuracy(self) -> Accuracy:
-        """Errors of the generator that was trained or given last."""
+        """Errors of the generator that was trained or given last, or is just being trained."""
         if self._trained is None:
             raise RuntimeError("nothing was trained")
         sequences = evaluation.test_set(self.task, self.config.evaluation)
-        return evaluation.evaluate(self._trained, sequences, self.config.evaluation)
+        training = self._trained.training
+        try:
+            return evaluation.evaluate(self._trained, sequences, self.config.evaluation)
+        finally:
+            self._trained.train(training)
 
     def save_weights(self, case: Case, path: str) -> None:
         """Write down the weights of the generator that was trained last."""

@@ -1,0 +1,313 @@
+"""`bench tune`: Optuna looks for a recipe; whoever stops it can go on, and others can join in."""
+
+import shlex
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from re import fullmatch
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from bench import config as configuration
+from bench import environment, plugins, records, words
+from bench.config import EvaluationConfig, RunConfig
+from bench.console import print_json, print_tables, stderr, stdout
+from bench.errors import BenchError
+from bench.generate import check_range
+from bench.launch import keep_what_is_there
+from bench.options import AsJson, Device, Nonlinearity, NumLayers, Overwrite, Seed, Threads
+from bench.progress import progress
+from bench.render import Table, printable
+from bench.schema import NAME_PATTERN
+from bench.tuning.plan import Plan
+from bench.tuning.space import Space
+from impls import REGISTRY
+from impls.packages import missing_reason
+from tasks import TASKS
+
+if TYPE_CHECKING:
+    import optuna
+
+    from bench.runner import Progress
+    from bench.tuning.outcome import Outcome
+
+EXTRA = "lab"
+FAILED = 1
+MOST = 10**9
+# Neither that of the test set (1000) nor one that a training is likely to have.
+VALIDATION_SEED = 2000
+
+
+def command(
+    task: Annotated[str, typer.Option(help=f"{' or '.join(TASKS)}.")] = "cosine",
+    impl: Annotated[str, typer.Option(help="Which implementation trains.")] = "fused_cpu",
+    device: Device = "cpu",
+    trials: Annotated[
+        int, typer.Option(help="That the study is to have finished, earlier ones included.")
+    ] = 40,
+    iterations: Annotated[
+        int,
+        typer.Option(
+            help="A trial's budget: the sequence-steps of so many iterations of quick, whatever "
+            "its batches and lengths."
+        ),
+    ] = 400,
+    validation: Annotated[
+        int, typer.Option(help="Sequences that judge a trial; none is of the test set.")
+    ] = 200,
+    time_budget: Annotated[
+        float | None,
+        typer.Option(help="Seconds after which no trial begins.", show_default=False),
+    ] = None,
+    study: Annotated[
+        str | None, typer.Option(help="Its name. Default: tune-TASK.", show_default=False)
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            help="Where trials are kept, for all who join in: any URL that Optuna takes. Default: "
+            "sqlite:///results/STUDY.db.",
+            show_default=False,
+        ),
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="Processes at work.")] = 1,
+    hidden_size: Annotated[
+        str, typer.Option(help="Hidden sizes to choose from, a comma list.")
+    ] = "32,64,128,256",
+    batch_size: Annotated[
+        str, typer.Option(help="Batch sizes to choose from, a comma list.")
+    ] = "4,8,16,32",
+    num_layers: NumLayers = 1,
+    nonlinearity: Nonlinearity = "tanh",
+    seed: Seed = 0,
+    threads: Threads = 1,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Recipe file. Default: results/STUDY.toml; plots go beside it.",
+            show_default=False,
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Look for the best hyperparameters; the same command goes on where it was stopped."""
+    if reason := missing_reason(("optuna",), EXTRA):
+        raise BenchError(f"bench tune {reason}")
+    for option, value in (("trials", trials), ("iterations", iterations), ("jobs", jobs)):
+        check_range(f"--{option}", value, MOST if option != "jobs" else 256)
+    check_range("--validation", validation, 100_000)
+    if time_budget is not None and not 0.0 < time_budget <= 1e9:
+        raise BenchError(f"--time-budget must be seconds above 0, got {time_budget:g}")
+    name = study or f"tune-{task}"
+    if not fullmatch(NAME_PATTERN, name):
+        raise BenchError("--study: up to 100 letters, digits, '_', '.' and '-'")
+    config = _configured(
+        impl,
+        device,
+        model={"num_layers": num_layers, "nonlinearity": nonlinearity},
+        task=task,
+        seed=seed,
+        threads=(threads,),
+        evaluation=EvaluationConfig(seed=VALIDATION_SEED, sequences=validation),
+    )
+    space = Space(
+        configuration.hidden_sizes(hidden_size),
+        tuple(configuration.batch_sizes(batch_size, "train_step")["train_step"]),
+    )
+    url = storage or f"sqlite:///results/{name}.db"
+    plan = Plan(name, url, config, space, iterations, trials, time_budget)
+    recipe = _recipe_path(output, plan, overwrite=overwrite)
+    _check_sqlite(plan.storage)
+    found = _searched(plan, jobs)
+    _tell(plan, found, recipe, as_json=as_json)
+    if found.best is None:
+        raise typer.Exit(FAILED)
+
+
+def tables(outcome: "Outcome") -> list[Table]:
+    """What was tried, and what of it was best."""
+    best = outcome.best
+    notes = (
+        "pruned: worse than the median of the others at that point. diverged: a loss or a "
+        "prediction was not finite, or the trained weights make rounding grow. MSE: closed loop, "
+        f"mean over the validation set; the best is trial {best.trial}."
+        if best
+        else f"no trial was judged: {outcome.reason or 'all were given up'}",
+    )
+    counts = (outcome.finished, outcome.complete, outcome.pruned, outcome.diverged, outcome.failed)
+    tried = Table(
+        title=f"Study {outcome.study}: {outcome.task}",
+        columns=("trials", "judged", "pruned", "diverged", "failed", "best MSE"),
+        sections=(((*map(str, counts), words.error(best.mse if best else None)),),),
+        notes=notes,
+    )
+    return [tried, _best_table(outcome)] if best else [tried]
+
+
+def _best_table(outcome: "Outcome") -> Table:
+    drawn = outcome.best.hyperparameters if outcome.best else {}
+    names = [*outcome.importances, *(name for name in drawn if name not in outcome.importances)]
+    rows = tuple(
+        (name, _value(drawn[name]), words.percent(outcome.importances.get(name))) for name in names
+    )
+    return Table(
+        title="The best hyperparameters, and how much each mattered",
+        columns=("hyperparameter", "best", "importance"),
+        sections=(rows,),
+        notes=(
+            "importance: PED-ANOVA's, of what sets the best tenth of the judged trials apart."
+            if outcome.importances
+            else "importance: of too few judged trials to tell.",
+        ),
+    )
+
+
+def _value(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _configured(impl: str, device: str, model: dict[str, Any], **options: Any) -> RunConfig:
+    """The run that every trial is.
+
+    Raises:
+        BenchError: an option is wrong, or names several implementations or devices.
+    """
+    found = plugins.discover()
+    REGISTRY.update(found.entries)
+    devices = environment.device_names(device)
+    names = plugins.register(impl, found, devices)
+    if len(names) > 1 or len(devices) > 1:
+        raise BenchError("bench tune takes one --impl on one --device: all compute the same")
+    return configuration.validated(
+        {
+            "implementations": names,
+            "devices": devices,
+            "model": configuration.model_config(**model),
+            **options,
+        }
+    )
+
+
+def _recipe_path(output: Path | None, plan: Plan, *, overwrite: bool) -> Path:
+    """Where the recipe goes: an earlier one of the same study may be replaced.
+
+    Raises:
+        BenchError: it cannot be written there, or another file would be lost.
+    """
+    if output is None:
+        output = Path("results") / f"{plan.study}.toml"
+        try:
+            output.parent.mkdir(exist_ok=True)
+        except OSError as error:
+            raise BenchError(f"cannot make the folder results ({error.strerror})") from None
+    if output.suffix != ".toml":
+        raise BenchError(f"--output must end in .toml, got {output}")
+    if output.is_dir():
+        raise BenchError(f"--output {output} is a folder; name a file in it")
+    if not output.parent.is_dir():
+        raise BenchError(f"--output {output}: there is no folder {output.parent}; create it first")
+    from bench.recipe_files import check_name
+    from bench.tuning.outcome import mark
+
+    check_name(output)
+    try:
+        ours = output.exists() and output.read_text("utf-8").startswith(f"# {mark(plan)}")
+    except (OSError, UnicodeDecodeError):
+        ours = False
+    if not ours:
+        keep_what_is_there(output, overwrite=overwrite)
+    return output
+
+
+def _check_sqlite(url: str) -> None:
+    """SQLite says of a folder that is not there only that it cannot open the file."""
+    path = url.removeprefix("sqlite:///").partition("?")[0]
+    if path != url and path and not Path(path).parent.is_dir():
+        folder = Path(path).parent
+        raise BenchError(f"--storage {url}: there is no folder {folder}; create it first")
+
+
+def _searched(plan: Plan, jobs: int) -> "Outcome":
+    """Try, showing how far it is; whoever interrupts it is told how to go on."""
+    from bench.tuning import storage, trials
+    from bench.tuning.outcome import outcome_of
+
+    entries = {name: REGISTRY[name] for name in plan.config.implementations}
+    console = stderr()
+    study = storage.opened(plan)
+    with storage.told(plan.storage):
+        before = len(storage.finished(study))
+    if before < plan.trials:
+        trials.check(plan, entries)
+    try:
+        with progress(console) as bars:
+            bars.start(f"tuning, {plan.study}", max(0, plan.trials - before))
+            told = _told(plan, study, before, bars)
+            with trials.helped(plan, entries, jobs - 1) as helpers:
+                trials.go_on(plan, study, entries, told)
+                for helper in helpers:  # what they are at is not to be lost
+                    helper.join()
+                    if helper.exitcode:
+                        bars.note(f"one of the --jobs ended with exit status {helper.exitcode}")
+    except KeyboardInterrupt:
+        with storage.told(plan.storage):
+            done = len(storage.finished(study))
+        text = (
+            f"interrupted: {done} of {plan.trials} trials are finished, all of them in "
+            f"{storage.shown(plan.storage)}; the same command goes on"
+        )
+        console.print(Text(printable(text)), soft_wrap=True)
+        raise
+    with storage.told(plan.storage):
+        return outcome_of(plan, study)
+
+
+def _told(plan: Plan, study: "optuna.Study", before: int, bars: "Progress") -> Callable[[], bool]:
+    """After a trial: the bar up to what the study has, others' trials too, and a new best."""
+    from bench.tuning.outcome import outcome_of
+
+    known, best = before, float("inf")
+
+    def tell() -> bool:
+        nonlocal known, best
+        found = outcome_of(plan, study)
+        for _ in range(min(found.finished, plan.trials) - known):
+            bars.advance()
+            known += 1
+        if found.best and found.best.mse < best:
+            best = found.best.mse
+            bars.note(f"trial {found.best.trial}: MSE {words.error(best)}, the best so far")
+        return True
+
+    return tell
+
+
+def _tell(plan: Plan, outcome: "Outcome", recipe: Path, *, as_json: bool) -> None:
+    """Tables, the recipe file and the plots.
+
+    Raises:
+        BenchError: a file cannot be written.
+    """
+    from bench.tuning.outcome import recipe_text
+    from bench.tuning.pictures import draw_all
+
+    if as_json:
+        print_json(asdict(outcome))
+    else:
+        print_tables(tables(outcome))
+    if outcome.best is None:
+        return
+    use = f"python -m bench run --task {plan.config.task} --recipe {shlex.quote(str(recipe))}"
+    try:
+        records.write(recipe_text(plan, outcome, outcome.best, use), recipe)
+        draw_all(outcome, recipe.with_suffix(""))
+    except OSError as error:
+        raise BenchError(f"cannot write {recipe}: {error.strerror or error}") from None
+    if not as_json:
+        console = stdout()
+        console.print(Text(f"recipe file: {recipe}"), soft_wrap=True)
+        console.print(Text(f"plots:       {recipe.with_suffix('')}/"), soft_wrap=True)
+        console.print(Text(f"train by it: {use}"), soft_wrap=True)
