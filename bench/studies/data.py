@@ -4,7 +4,6 @@ All batches of a training are drawn from so many sequences, with replacement; be
 every sequence is a fresh one. The loss on what was trained on shows what was learnt by heart.
 """
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bench.render import Table
@@ -24,7 +23,7 @@ def measure(cell: Cell, config: StudyConfig, tick: Tick) -> Values:
     from bench.studies import trained
 
     settings = cell.settings
-    how = replace(trained.recipe(config), **{"sequences": settings["sequences"]})
+    how = trained.recipe(config, sequences=settings["sequences"])
     model = trained.created(config, cell.seed, hidden_size=settings["hidden_size"])
     loss = trained.train_cell(model, cell, config, tick, how)
     return trained.errors(model, config) | {"training_loss": loss}
@@ -94,7 +93,8 @@ def figures(result: StudyResult) -> "dict[str, Figure]":
             )[0]
             for value in axes_of["sequences"]
         ]
-        drawing.series(axes, positions, found, number, f"{iterations:,} iterations")
+        beside = [position * 1.1**number for position in positions]
+        drawing.series(axes, beside, found, number, f"{iterations:,} iterations")
         everything += found
     drawing.trivial(axes, result)
     drawing.log_error(axes, everything, *([result.trivial["zero"]] if result.trivial else []))

@@ -1,5 +1,6 @@
 """A cell's training and its error; imported in a worker alone, for it needs torch."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,9 @@ DIVERGED = (DivergedError, NotFiniteError)
 LAST_SHARE = 20  # of the iterations, whose losses say how well the training data are known
 
 
-def recipe(config: StudyConfig) -> Recipe:
-    """The recipe that a study's cells change."""
-    return RECIPES[config.recipe]
+def recipe(config: StudyConfig, **changes: Any) -> Recipe:
+    """The study's recipe, with what a cell changes in it."""
+    return replace(RECIPES[config.recipe], **changes)
 
 
 def created(config: StudyConfig, seed: int, **model: Any) -> Generator:

@@ -11,8 +11,9 @@ from bench.words import NOTHING
 COLUMNS: Row = ("mean", "low", "high", "median", "best", "worst", "seeds", "apart")
 COLUMNS_NOTE = (
     "mean: geometric, over the seeds; low, high: its 95% interval, Student's t of the logs. seeds: "
-    f"that ended with a number, of those that were run. apart: seeds more than {APART:g} times above or below the "
-    "median: another basin, of which a mean says nothing; then go by the median and the range."
+    "that ended with a number, of those that were run. apart: seeds more than "
+    f"{APART:g} times above or below the median: another basin, of which a mean says nothing; then "
+    "go by the median and the range."
 )
 
 
