@@ -89,3 +89,22 @@ def errors(model: Generator, config: StudyConfig, task: Task | None = None) -> V
         "mse_median": found.mse_median,
         "mse_worst": found.mse_worst,
     }
+
+
+def single_step_error(model: Generator, config: StudyConfig) -> float:
+    """Mean squared error on the usual test set where every step is forced, after the warm-up.
+
+    Raises:
+        NotFiniteError: a prediction was not finite.
+    """
+    sequences = evaluation.test_set(TASKS[config.task], config.evaluation)
+    like = next(model.parameters())
+    model.eval()
+    with torch.inference_mode():
+        inputs = torch.from_numpy(sequences.inputs).to(like.dtype)
+        predictions, _ = model(inputs, torch.ones(len(inputs), dtype=torch.bool))
+    found = predictions.double().numpy()
+    if not np.isfinite(found).all():
+        raise NotFiniteError("a prediction of single steps is not finite")
+    skip = config.evaluation.warm_up
+    return float(evaluation.squared_errors(found, sequences.targets, skip).mean())

@@ -16,6 +16,11 @@ COLUMNS_NOTE = (
     "go by the median and the range."
 )
 
+BRIEF_NOTE = (
+    "Geometric means over the seeds. apart: seeds more than "
+    f"{APART:g} times above or below the median; lost: diverged or failed."
+)
+
 
 def number(value: float | None) -> str:
     """Four decimals where they say something, else two digits and an exponent."""
@@ -87,3 +92,14 @@ def lost_notes(result: StudyResult) -> Sequence[str]:
             reason = f"{cell.status}: {cell.reason}".partition(": the loss of iteration")[0]
             reasons[reason] = reasons.get(reason, 0) + 1
     return [f"{count} cell{'s' * (count > 1)} {reason}." for reason, count in reasons.items()]
+
+
+def trained_note(result: StudyResult) -> str:
+    """How many iterations, and which sizes, where these are not varied."""
+    axes = result.config.axes
+    said = []
+    if len(axes.get("iterations", ())) == 1:
+        said.append(f"{axes['iterations'][0]:,} iterations")
+    if len(axes.get("hidden_size", ())) == 1:
+        said.append(f"H={axes['hidden_size'][0]}")
+    return f"Recipe {result.config.recipe}{''.join(', ' + each for each in said)}."
