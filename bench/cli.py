@@ -25,6 +25,7 @@ from bench import (
     recipe_files,
     records,
     render,
+    study,
     summary,
     tables,
     tune,
@@ -285,6 +286,7 @@ def check(
 
 app.command("evaluate")(evaluate.command)
 app.command("generate")(generate.command)
+app.command("study")(study.command)
 app.command("tune")(tune.command)
 
 

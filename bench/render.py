@@ -9,19 +9,10 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 WORD_COLUMNS = frozenset(
-    [
-        "implementation",
-        "device",
-        "workload",
-        "verdict",
-        "cpu",
-        "cuda",
-        "what it is",
-        "finding",
-        "hyperparameter",
-    ]
-)
-PROSE_COLUMNS = frozenset(["what was found"])
+    ("implementation", "device", "workload", "verdict", "cpu", "cuda", "what it is", "finding",
+     "hyperparameter", "study", "init", "schedule", "where")
+)  # fmt: skip
+PROSE_COLUMNS = frozenset(["what was found", "question", "what is varied"])
 
 Row = tuple[str, ...]
 
