@@ -14,10 +14,11 @@ from bench.looks import COLOURS, WIDTH_INCHES, look
 from bench.scaling import Against
 from bench.scaling_figures import scaling
 from bench.schema import Case, Result, Trajectory
-from bench.summary import ThroughputRow, throughput_rows
+from bench.summary import PREDICTORS, ThroughputRow, throughput_rows
 from tasks.task import Array
 
 TRUTH = "#444444"
+_FLOORS = {"recurrence": "exact recurrence, float32", "rotation": "exact rotation, float32"}
 STYLE: dict[Any, Any] = {
     "font.size": 8,
     "axes.titlesize": 8,
@@ -49,7 +50,7 @@ def save(
     Args:
         name: of one of the functions below.
         result: what to draw.
-        case: the one that `best_worst` is of.
+        case: the one that `best_worst` or `answers` is of.
         files: in the format of their suffix.
         stamp: tells what it was drawn from.
         lines: the workload of `bench.scaling_figures.scaling`, and over which size.
@@ -61,7 +62,7 @@ def save(
         if lines:
             figure = scaling(result, *lines)
         else:
-            figure = best_worst(result, case) if case else _OF_ALL[name](result)
+            figure = _OF_CASE[name](result, case) if case else _OF_ALL[name](result)
         for file in files:
             metadata = {"Description": stamp}
             if file.suffix == ".svg":
@@ -76,13 +77,13 @@ def best_worst(result: Result, case: Case) -> Figure:
         raise ValueError(f"{case.implementation} on {case.device} has no accuracy")
     figure = Figure(figsize=(WIDTH_INCHES, 3.0), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True)
-    warm_up = result.config.evaluation.warm_up
+    forced = accuracy.forced_steps or result.config.evaluation.warm_up
     panels = [
         (upper, "best", accuracy.best, accuracy.mse_best, accuracy.best_index),
         (lower, "worst", accuracy.worst, accuracy.mse_worst, accuracy.worst_index),
     ]
     for axes, word, trajectory, mse, index in panels:
-        _trajectory(axes, trajectory, warm_up)
+        _trajectory(axes, trajectory, forced, len(accuracy.mse_per_step))
         of = f"{len(accuracy.mse_per_sequence):,}"
         axes.set_title(f"{word} of {of} (no. {index}): MSE {mse:.1e}", loc="left")
         axes.set_ylabel("value")
@@ -90,7 +91,40 @@ def best_worst(result: Result, case: Case) -> Figure:
     name = words.case(case.key, with_size=len(result.config.hidden_sizes) > 1)
     figure.suptitle(name, fontsize=8, fontweight="bold")
     handles, labels = upper.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    return figure
+
+
+def answers(result: Result, case: Case) -> Figure:
+    """Predictions against targets, a dot a sequence, the best and the worst marked.
+
+    A panel a feature, of a task that wants one answer of each sequence.
+    """
+    accuracy = case.accuracy
+    if accuracy is None or accuracy.answers is None:
+        raise ValueError(f"{case.implementation} on {case.device} has no answers")
+    found = accuracy.answers
+    width = WIDTH_INCHES * max(0.75, 0.6 * len(found.target))
+    figure = Figure(figsize=(width, 0.72 * WIDTH_INCHES), layout="constrained")
+    panels = figure.subplots(1, len(found.target), squeeze=False)[0]
+    pairs = zip(found.target, found.prediction, strict=True)
+    for number, (axes, (target, prediction)) in enumerate(zip(panels, pairs, strict=True)):
+        axes.plot(target, prediction, ".", color=COLOURS[0], markersize=1.5, alpha=0.6)
+        ends = [min(target), max(target)]
+        axes.plot(ends, ends, color=TRUTH, linewidth=0.6)
+        for word, index, mark in (
+            ("best", accuracy.best_index, "o"),
+            ("worst", accuracy.worst_index, "s"),
+        ):
+            axes.plot(target[index], prediction[index], mark, color=COLOURS[1], mfc="none")
+            axes.annotate(
+                word, (target[index], prediction[index]), (4, 4), textcoords="offset points"
+            )
+        axes.set_xlabel("target" if len(panels) == 1 else f"target, feature {number}")
+    panels[0].set_ylabel("prediction")
+    name = words.case(case.key, with_size=len(result.config.hidden_sizes) > 1)
+    title = f"{name}: {result.config.task}, MSE {accuracy.mse_mean:.1e}"
+    figure.suptitle(title, fontsize=8, fontweight="bold")
     return figure
 
 
@@ -118,25 +152,32 @@ def training_loss(result: Result) -> Figure:
 
 
 def error_growth(result: Result) -> Figure:
-    """Mean squared error at each free-running step."""
+    """Mean squared error at each step that is judged, the trivial predictors' beside it."""
     figure, axes = _single(1.25)
     first = result.config.evaluation.warm_up
+    forced = f"after {first} forced steps"
     for number, case in enumerate(result.cases):
         if not case.accuracy:
             continue
         errors = case.accuracy.mse_per_step
+        if own := case.accuracy.forced_steps:  # such a task is judged to its end
+            steps_in_all = len(case.accuracy.best.target)
+            first = steps_in_all - len(errors)
+            forced = "of each step, all forced" if own >= steps_in_all else f"after {own} forced"
         colour, style = look(number)
         steps = np.arange(first, first + len(errors))
         axes.plot(steps, errors, style, color=colour, label=_label(case, result))
-    if result.baselines:
-        zero, floor = result.baselines.zero.mse_per_step, result.baselines.recurrence.mse_per_step
-        steps = np.arange(first, first + len(zero))
-        axes.plot(steps, zero, ":", color=TRUTH, label="always zero")
-        axes.plot(steps, floor, "-", color="#AAAAAA", label="exact recurrence, float32")
+    # The most modest and the last, which is the floor where there is one: more lines hide the rest.
+    found = list((result.baselines or {}).items())
+    looks = ((":", TRUTH), ("-", "#AAAAAA"))
+    for (name, baseline), (line, colour) in zip([*found[:1], *found[1:][-1:]], looks, strict=False):
+        steps = np.arange(first, first + len(baseline.mse_per_step))
+        label = _FLOORS.get(name, PREDICTORS.get(name, name))
+        axes.plot(steps, baseline.mse_per_step, line, color=colour, label=label)
     axes.set_yscale("log")
     axes.set_xlabel("step")
     axes.set_ylabel("MSE over the sequences")
-    axes.set_title(f"error after {first} forced steps", loc="left")
+    axes.set_title(f"error {forced}", loc="left")
     figure.legend(loc="outside lower center", ncols=2)
     return figure
 
@@ -227,10 +268,23 @@ def _bars(axes: Axes, rows: list[ThroughputRow], colours: list[str], several_thr
     axes.tick_params(axis="y", length=0)
 
 
-def _trajectory(axes: Axes, trajectory: Trajectory, warm_up: int) -> None:
+def _trajectory(axes: Axes, trajectory: Trajectory, forced: int, judged: int) -> None:
+    """Truth, prediction and, where the file tells it, what was read: faintly, the marked plainly.
+
+    A truth of one step alone is a dot.
+    """
     steps = np.arange(len(trajectory.target))
-    axes.axvspan(0, warm_up, color="#DDDDDD", linewidth=0, label="warm-up (forced)")
-    axes.plot(steps, trajectory.target, color=TRUTH, linewidth=0.8, label="truth")
+    if forced < len(steps):
+        axes.axvspan(0, forced, color="#DDDDDD", linewidth=0, label="warm-up (forced)")
+    if trajectory.inputs:
+        axes.plot(trajectory.inputs[0], color="#BBBBBB", linewidth=0.6, label="read")
+    if judged == 1:
+        axes.plot(steps[-1:], trajectory.target[-1:], "o", color=TRUTH, markersize=4, label="truth")
+    else:
+        start = 0 if trajectory.inputs is None else len(steps) - judged
+        axes.plot(
+            steps[start:], trajectory.target[start:], color=TRUTH, linewidth=0.8, label="truth"
+        )
     axes.plot(steps, trajectory.prediction, "--", color=COLOURS[1], label="prediction")
     axes.set_xlim(0, len(steps))
 
@@ -245,6 +299,7 @@ def _label(case: Case, result: Result) -> str:
     return f"{case.implementation}, {case.device}{size}"
 
 
+_OF_CASE = {"best_worst": best_worst, "answers": answers}
 _OF_ALL = {
     "training_loss": training_loss,
     "error_growth": error_growth,
