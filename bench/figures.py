@@ -9,15 +9,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench import words
-from bench.looks import COLOURS, WIDTH_INCHES, look
+from bench.looks import COLOURS, TRUTH, WIDTH_INCHES, look
+from bench.prediction_figures import answers, best_worst
 from bench.scaling import Against
 from bench.scaling_figures import scaling
-from bench.schema import Case, Result, Trajectory
+from bench.schema import Case, Result
 from bench.summary import PREDICTORS, ThroughputRow, throughput_rows
 from tasks.task import Array
 
-TRUTH = "#444444"
 _FLOORS = {"recurrence": "exact recurrence, float32", "rotation": "exact rotation, float32"}
 STYLE: dict[Any, Any] = {
     "font.size": 8,
@@ -50,7 +49,7 @@ def save(
     Args:
         name: of one of the functions below.
         result: what to draw.
-        case: the one that `best_worst` or `answers` is of.
+        case: the one that one of `bench.prediction_figures` is of.
         files: in the format of their suffix.
         stamp: tells what it was drawn from.
         lines: the workload of `bench.scaling_figures.scaling`, and over which size.
@@ -68,64 +67,6 @@ def save(
             if file.suffix == ".svg":
                 metadata["Date"] = None  # type: ignore[assignment]
             figure.savefig(file, metadata=metadata)
-
-
-def best_worst(result: Result, case: Case) -> Figure:
-    """The best and the worst prediction of a case against the truth, the warm-up shaded."""
-    accuracy = case.accuracy
-    if accuracy is None:
-        raise ValueError(f"{case.implementation} on {case.device} has no accuracy")
-    figure = Figure(figsize=(WIDTH_INCHES, 3.0), layout="constrained")
-    upper, lower = figure.subplots(2, 1, sharex=True)
-    forced = accuracy.forced_steps or result.config.evaluation.warm_up
-    panels = [
-        (upper, "best", accuracy.best, accuracy.mse_best, accuracy.best_index),
-        (lower, "worst", accuracy.worst, accuracy.mse_worst, accuracy.worst_index),
-    ]
-    for axes, word, trajectory, mse, index in panels:
-        _trajectory(axes, trajectory, forced, len(accuracy.mse_per_step))
-        of = f"{len(accuracy.mse_per_sequence):,}"
-        axes.set_title(f"{word} of {of} (no. {index}): MSE {mse:.1e}", loc="left")
-        axes.set_ylabel("value")
-    lower.set_xlabel("step")
-    name = words.case(case.key, with_size=len(result.config.hidden_sizes) > 1)
-    figure.suptitle(name, fontsize=8, fontweight="bold")
-    handles, labels = upper.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4)
-    return figure
-
-
-def answers(result: Result, case: Case) -> Figure:
-    """Predictions against targets, a dot a sequence, the best and the worst marked.
-
-    A panel a feature, of a task that wants one answer of each sequence.
-    """
-    accuracy = case.accuracy
-    if accuracy is None or accuracy.answers is None:
-        raise ValueError(f"{case.implementation} on {case.device} has no answers")
-    found = accuracy.answers
-    width = WIDTH_INCHES * max(0.75, 0.6 * len(found.target))
-    figure = Figure(figsize=(width, 0.72 * WIDTH_INCHES), layout="constrained")
-    panels = figure.subplots(1, len(found.target), squeeze=False)[0]
-    pairs = zip(found.target, found.prediction, strict=True)
-    for number, (axes, (target, prediction)) in enumerate(zip(panels, pairs, strict=True)):
-        axes.plot(target, prediction, ".", color=COLOURS[0], markersize=1.5, alpha=0.6)
-        ends = [min(target), max(target)]
-        axes.plot(ends, ends, color=TRUTH, linewidth=0.6)
-        for word, index, mark in (
-            ("best", accuracy.best_index, "o"),
-            ("worst", accuracy.worst_index, "s"),
-        ):
-            axes.plot(target[index], prediction[index], mark, color=COLOURS[1], mfc="none")
-            axes.annotate(
-                word, (target[index], prediction[index]), (4, 4), textcoords="offset points"
-            )
-        axes.set_xlabel("target" if len(panels) == 1 else f"target, feature {number}")
-    panels[0].set_ylabel("prediction")
-    name = words.case(case.key, with_size=len(result.config.hidden_sizes) > 1)
-    title = f"{name}: {result.config.task}, MSE {accuracy.mse_mean:.1e}"
-    figure.suptitle(title, fontsize=8, fontweight="bold")
-    return figure
 
 
 def training_loss(result: Result) -> Figure:
@@ -266,27 +207,6 @@ def _bars(axes: Axes, rows: list[ThroughputRow], colours: list[str], several_thr
     axes.set_xlim(0, 1.18 * float((rates + high).max()))
     axes.xaxis.set_major_formatter("{x:,.4g}" if (rates + high).max() < 1000 else "{x:,.0f}")
     axes.tick_params(axis="y", length=0)
-
-
-def _trajectory(axes: Axes, trajectory: Trajectory, forced: int, judged: int) -> None:
-    """Truth, prediction and, where the file tells it, what was read: faintly, the marked plainly.
-
-    A truth of one step alone is a dot.
-    """
-    steps = np.arange(len(trajectory.target))
-    if forced < len(steps):
-        axes.axvspan(0, forced, color="#DDDDDD", linewidth=0, label="warm-up (forced)")
-    if trajectory.inputs:
-        axes.plot(trajectory.inputs[0], color="#BBBBBB", linewidth=0.6, label="read")
-    if judged == 1:
-        axes.plot(steps[-1:], trajectory.target[-1:], "o", color=TRUTH, markersize=4, label="truth")
-    else:
-        start = 0 if trajectory.inputs is None else len(steps) - judged
-        axes.plot(
-            steps[start:], trajectory.target[start:], color=TRUTH, linewidth=0.8, label="truth"
-        )
-    axes.plot(steps, trajectory.prediction, "--", color=COLOURS[1], label="prediction")
-    axes.set_xlim(0, len(steps))
 
 
 def _single(ratio: float) -> tuple[Figure, Axes]:

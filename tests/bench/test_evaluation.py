@@ -165,7 +165,11 @@ def test_weights_whose_state_only_feedback_holds_are_judged_by_a_free_run(nonlin
     config = EvaluationConfig(seed=5, sequences=13, points=1500, warm_up=5)
     sequences = evaluation.test_set(TASKS["cosine"], config)
     read = parity.array(torch.from_numpy(sequences.inputs).float())
-    judged = read, warm_up(len(read), config.warm_up), evaluation.predict(model, read, warm_up(len(read), config.warm_up))
+    judged = (
+        read,
+        warm_up(len(read), config.warm_up),
+        evaluation.predict(model, read, warm_up(len(read), config.warm_up)),
+    )
     with np.errstate(over="ignore", invalid="ignore"):
         assert not parity.closed_loop_error(model, *judged) < 0.1
     assert parity.free_run_error(model, *judged) < 1e-5
@@ -181,7 +185,7 @@ def test_weights_whose_feedback_holds_nothing_are_judged_step_by_step():
     model.load_weights(weights)
     sequences = evaluation.test_set(TASKS["cosine"], SMALL)
     read = parity.array(torch.from_numpy(sequences.inputs).float())
-    judged = read, warm_up(len(read), SMALL.warm_up), evaluation.predict(model, read, FORCED)
+    judged = read, FORCED, evaluation.predict(model, read, FORCED)
     assert parity.closed_loop_error(model, *judged) < 1e-5
     evaluation.evaluate(model, sequences, SMALL)
 
