@@ -26,6 +26,9 @@ def best_worst(result: Result, case: Case) -> Figure:
         of = f"{len(accuracy.mse_per_sequence):,}"
         axes.set_title(f"{word} of {of} (no. {index}): MSE {mse:.1e}", loc="left")
         axes.set_ylabel("value")
+    # Both have this axis, and a sequence may be shorter than the other.
+    lower.set_xlim(0, max(len(accuracy.best.target), len(accuracy.worst.target)))
+    lower.xaxis.get_major_locator().set_params(integer=True)
     lower.set_xlabel("step")
     name = words.case(case.key, with_size=len(result.config.hidden_sizes) > 1)
     figure.suptitle(name, fontsize=8, fontweight="bold")
@@ -77,6 +80,7 @@ def _trajectory(axes: Axes, trajectory: Trajectory, forced: int, judged: int) ->
         axes.axvspan(0, forced, color="#DDDDDD", linewidth=0, label="warm-up (forced)")
     if trajectory.inputs:
         axes.plot(trajectory.inputs[0], color="#BBBBBB", linewidth=0.6, label="read")
+        _marked(axes, trajectory.inputs)
     if judged == 1:
         axes.plot(steps[-1:], trajectory.target[-1:], "o", color=TRUTH, markersize=4, label="truth")
     else:
@@ -85,4 +89,11 @@ def _trajectory(axes: Axes, trajectory: Trajectory, forced: int, judged: int) ->
             steps[start:], trajectory.target[start:], color=TRUTH, linewidth=0.8, label="truth"
         )
     axes.plot(steps, trajectory.prediction, "--", color=COLOURS[1], label="prediction")
-    axes.set_xlim(0, len(steps))
+
+
+def _marked(axes: Axes, inputs: tuple[tuple[float, ...], ...]) -> None:
+    """The values of the first feature where a marker, which is now 0 and now 1, is 1."""
+    if len(inputs) < 2 or set(inputs[1]) != {0.0, 1.0}:
+        return
+    where = np.flatnonzero(inputs[1])
+    axes.plot(where, np.asarray(inputs[0])[where], "^", color=TRUTH, markersize=4, label="marked")

@@ -214,7 +214,11 @@ def test_its_figures_show_what_the_file_holds(name, results):
     for axes, shown in zip(
         figures.best_worst(result, case).axes, (accuracy.best, accuracy.worst), strict=True
     ):
-        read, truth, prediction = axes.get_lines()
+        read, *marked, truth, prediction = axes.get_lines()
+        assert len(marked) == (name == "adding")
+        for line in marked:
+            assert line.get_ydata().sum() == pytest.approx(shown.target[-1])
+        assert axes.get_xlim()[1] >= len(shown.target)
         np.testing.assert_array_equal(read.get_ydata(), shown.inputs[0])
         judged = 1 if once else len(accuracy.mse_per_step)
         np.testing.assert_array_equal(truth.get_ydata(), shown.target[-judged:])
