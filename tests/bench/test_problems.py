@@ -93,9 +93,10 @@ def test_one_answer_a_sequence(name, features):
     sequences = evaluation.test_set(TASKS[name], CONFIG)
     model = model_of(name)
     found = evaluation.evaluate(model, sequences, CONFIG)
-    predictions = evaluation.predict(model, sequences.inputs, np.ones(100, dtype=bool))
+    steps = TASKS[name].points - 1
+    predictions = evaluation.predict(model, sequences.inputs, np.ones(steps, dtype=bool))
     assert len(found.mse_per_step) == 1
-    assert found.forced_steps == 100
+    assert found.forced_steps == steps
     answers, errors = found.answers, []
     for column in range(CONFIG.sequences):
         step, last = np.argwhere(sequences.judged[:, column])[-1]
