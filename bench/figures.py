@@ -96,7 +96,7 @@ def error_growth(result: Result) -> Figure:
     """Mean squared error at each step that is judged, the trivial predictors' beside it."""
     figure, axes = _single(1.25)
     first = result.config.evaluation.warm_up
-    forced = f"after {first} forced steps"
+    forced = _after(first)
     for number, case in enumerate(result.cases):
         if not case.accuracy:
             continue
@@ -104,7 +104,7 @@ def error_growth(result: Result) -> Figure:
         if own := case.accuracy.forced_steps:  # such a task is judged to its end
             steps_in_all = len(case.accuracy.best.target)
             first = steps_in_all - len(errors)
-            forced = "of each step, all forced" if own >= steps_in_all else f"after {own} forced"
+            forced = "of each step, all forced" if own >= steps_in_all else _after(own)
         colour, style = look(number)
         steps = np.arange(first, first + len(errors))
         axes.plot(steps, errors, style, color=colour, label=_label(case, result))
@@ -212,6 +212,10 @@ def _bars(axes: Axes, rows: list[ThroughputRow], colours: list[str], several_thr
 def _single(ratio: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(WIDTH_INCHES, WIDTH_INCHES / 1.618 * ratio), layout="constrained")
     return figure, figure.subplots()
+
+
+def _after(forced_steps: int) -> str:
+    return f"after {forced_steps} forced step" + "s" * (forced_steps > 1)
 
 
 def _label(case: Case, result: Result) -> str:
