@@ -86,7 +86,7 @@ def run(
     context: typer.Context,
     impl: Implementations = "all",
     device: Device = "cpu",
-    task: Annotated[str, typer.Option(help=f"{' or '.join(TASKS)}.")] = "cosine",
+    task: Annotated[str, typer.Option(help=f"{', '.join(TASKS)}.")] = "cosine",
     recipe: Annotated[
         str,
         typer.Option(
@@ -454,6 +454,8 @@ def _configured(
     **options: Any,
 ) -> configuration.RunConfig:
     """The options of the command line, checked: the names first, then the numbers."""
+    task = TASKS.get(options.get("task", ""))
+    model = model | {"input_size": task.input_size if task else 1}
     return configuration.validated(
         {
             "implementations": implementations,

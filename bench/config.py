@@ -203,6 +203,10 @@ def validated(options: Mapping[str, Any]) -> RunConfig:
     if config.baseline not in REGISTRY:
         raise unknown("baseline", config.baseline, REGISTRY)
     _check_name("task", config.task, TASKS)
+    if (size := TASKS[config.task].input_size) != config.model.input_size:
+        raise BenchError(
+            f"--task {config.task} has {size} features, the model {config.model.input_size}"
+        )
     if config.own_recipe is None:
         _check_name("recipe", config.recipe, (*RECIPES, NO_RECIPE))
     for option, given in (("iterations", config.iterations), ("init", config.init)):

@@ -9,15 +9,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench import words
-from bench.looks import COLOURS, WIDTH_INCHES, look
+from bench.looks import COLOURS, TRUTH, WIDTH_INCHES, look
+from bench.prediction_figures import answers, best_worst
 from bench.scaling import Against
 from bench.scaling_figures import scaling
-from bench.schema import Case, Result, Trajectory
-from bench.summary import ThroughputRow, throughput_rows
+from bench.schema import Case, Result
+from bench.summary import PREDICTORS, ThroughputRow, throughput_rows
 from tasks.task import Array
 
-TRUTH = "#444444"
+_FLOORS = {"recurrence": "exact recurrence, float32", "rotation": "exact rotation, float32"}
 STYLE: dict[Any, Any] = {
     "font.size": 8,
     "axes.titlesize": 8,
@@ -49,7 +49,7 @@ def save(
     Args:
         name: of one of the functions below.
         result: what to draw.
-        case: the one that `best_worst` is of.
+        case: the one that one of `bench.prediction_figures` is of.
         files: in the format of their suffix.
         stamp: tells what it was drawn from.
         lines: the workload of `bench.scaling_figures.scaling`, and over which size.
@@ -61,12 +61,12 @@ def save(
         if lines:
             figure = scaling(result, *lines)
         else:
-            figure = best_worst(result, case) if case else _OF_ALL[name](result)
+            figure = _OF_CASE[name](result, case) if case else _OF_ALL[name](result)
         write(figure, files, stamp)
 
 
 def write(figure: Figure, files: Iterable[Path], stamp: str) -> None:
-    """Write a figure down, ``stamp`` in its metadata; the house's style must be on.
+    """Write a figure down, ``stamp`` in its metadata; the house style must be on.
 
     Raises:
         OSError: a file cannot be written.
@@ -76,31 +76,6 @@ def write(figure: Figure, files: Iterable[Path], stamp: str) -> None:
         if file.suffix == ".svg":
             metadata["Date"] = None  # type: ignore[assignment]
         figure.savefig(file, metadata=metadata)
-
-
-def best_worst(result: Result, case: Case) -> Figure:
-    """The best and the worst prediction of a case against the truth, the warm-up shaded."""
-    accuracy = case.accuracy
-    if accuracy is None:
-        raise ValueError(f"{case.implementation} on {case.device} has no accuracy")
-    figure = Figure(figsize=(WIDTH_INCHES, 3.0), layout="constrained")
-    upper, lower = figure.subplots(2, 1, sharex=True)
-    warm_up = result.config.evaluation.warm_up
-    panels = [
-        (upper, "best", accuracy.best, accuracy.mse_best, accuracy.best_index),
-        (lower, "worst", accuracy.worst, accuracy.mse_worst, accuracy.worst_index),
-    ]
-    for axes, word, trajectory, mse, index in panels:
-        _trajectory(axes, trajectory, warm_up)
-        of = f"{len(accuracy.mse_per_sequence):,}"
-        axes.set_title(f"{word} of {of} (no. {index}): MSE {mse:.1e}", loc="left")
-        axes.set_ylabel("value")
-    lower.set_xlabel("step")
-    name = words.case(case.key, with_size=len(result.config.hidden_sizes) > 1)
-    figure.suptitle(name, fontsize=8, fontweight="bold")
-    handles, labels = upper.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3)
-    return figure
 
 
 def training_loss(result: Result) -> Figure:
@@ -127,25 +102,32 @@ def training_loss(result: Result) -> Figure:
 
 
 def error_growth(result: Result) -> Figure:
-    """Mean squared error at each free-running step."""
+    """Mean squared error at each step that is judged, the trivial predictors' beside it."""
     figure, axes = _single(1.25)
     first = result.config.evaluation.warm_up
+    forced = _after(first)
     for number, case in enumerate(result.cases):
         if not case.accuracy:
             continue
         errors = case.accuracy.mse_per_step
+        if own := case.accuracy.forced_steps:  # such a task is judged to its end
+            steps_in_all = len(case.accuracy.best.target)
+            first = steps_in_all - len(errors)
+            forced = "of each step, all forced" if own >= steps_in_all else _after(own)
         colour, style = look(number)
         steps = np.arange(first, first + len(errors))
         axes.plot(steps, errors, style, color=colour, label=_label(case, result))
-    if result.baselines:
-        zero, floor = result.baselines.zero.mse_per_step, result.baselines.recurrence.mse_per_step
-        steps = np.arange(first, first + len(zero))
-        axes.plot(steps, zero, ":", color=TRUTH, label="always zero")
-        axes.plot(steps, floor, "-", color="#AAAAAA", label="exact recurrence, float32")
+    # The most modest and the last, which is the floor where there is one: more lines hide the rest.
+    found = list((result.baselines or {}).items())
+    looks = ((":", TRUTH), ("-", "#AAAAAA"))
+    for (name, baseline), (line, colour) in zip([*found[:1], *found[1:][-1:]], looks, strict=False):
+        steps = np.arange(first, first + len(baseline.mse_per_step))
+        label = _FLOORS.get(name, PREDICTORS.get(name, name))
+        axes.plot(steps, baseline.mse_per_step, line, color=colour, label=label)
     axes.set_yscale("log")
     axes.set_xlabel("step")
     axes.set_ylabel("MSE over the sequences")
-    axes.set_title(f"error after {first} forced steps", loc="left")
+    axes.set_title(f"error {forced}", loc="left")
     figure.legend(loc="outside lower center", ncols=2)
     return figure
 
@@ -236,17 +218,13 @@ def _bars(axes: Axes, rows: list[ThroughputRow], colours: list[str], several_thr
     axes.tick_params(axis="y", length=0)
 
 
-def _trajectory(axes: Axes, trajectory: Trajectory, warm_up: int) -> None:
-    steps = np.arange(len(trajectory.target))
-    axes.axvspan(0, warm_up, color="#DDDDDD", linewidth=0, label="warm-up (forced)")
-    axes.plot(steps, trajectory.target, color=TRUTH, linewidth=0.8, label="truth")
-    axes.plot(steps, trajectory.prediction, "--", color=COLOURS[1], label="prediction")
-    axes.set_xlim(0, len(steps))
-
-
 def _single(ratio: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(WIDTH_INCHES, WIDTH_INCHES / 1.618 * ratio), layout="constrained")
     return figure, figure.subplots()
+
+
+def _after(forced_steps: int) -> str:
+    return f"after {forced_steps} forced step" + "s" * (forced_steps > 1)
 
 
 def _label(case: Case, result: Result) -> str:
@@ -254,6 +232,7 @@ def _label(case: Case, result: Result) -> str:
     return f"{case.implementation}, {case.device}{size}"
 
 
+_OF_CASE = {"best_worst": best_worst, "answers": answers}
 _OF_ALL = {
     "training_loss": training_loss,
     "error_growth": error_growth,

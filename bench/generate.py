@@ -8,6 +8,7 @@ import typer
 from rich.text import Text
 
 from bench import environment, records
+from bench.config import EvaluationConfig
 from bench.console import echo, stderr
 from bench.errors import BenchError, unknown
 from bench.launch import keep_what_is_there
@@ -41,7 +42,13 @@ def command(
         typer.Option(help="What draws the wave. Default: what the weights were trained on."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Names the wave that is drawn.")] = 0,
-    warm_up: Annotated[int, typer.Option(help="Points of a drawn wave that are given.")] = 100,
+    warm_up: Annotated[
+        int | None,
+        typer.Option(
+            help="Points of a drawn wave that are given. Default: the task's own, or 100.",
+            show_default=False,
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
     output: Annotated[
         Path | None,
@@ -51,7 +58,8 @@ def command(
 ) -> None:
     """Go on with a wave: trained weights, any implementation, as many steps as you like."""
     check_range("--steps", steps, MOST_STEPS)
-    check_range("--warm-up", warm_up, MOST_STEPS)
+    if warm_up is not None:
+        check_range("--warm-up", warm_up, MOST_STEPS)
     check_range("--seed", seed, 2**32 - 1, least=0)
     if impl not in REGISTRY:
         raise unknown("implementation", impl, REGISTRY)
@@ -61,11 +69,9 @@ def command(
     from bench import weights as files  # torch takes two seconds: bad options are told before
 
     saved = files.load(weights)
-    size = saved.model.input_size
-    if given:
-        wave = Wave(read_points(given, size))
-    else:
-        wave = _drawn(task or saved.origin.task or "cosine", size, seed, warm_up, steps)
+    size, task = saved.model.input_size, task or saved.origin.task or "cosine"
+    _check_continues(task)
+    wave = Wave(read_points(given, size)) if given else _drawn(task, size, seed, warm_up, steps)
     predicted = _predicted(impl, saved, devices[0], wave.given, steps)
     if output and output.suffix in PICTURES:
         from bench import figures
@@ -99,7 +105,21 @@ def check_range(option: str, value: int, most: int, *, least: int = 1) -> None:
         raise BenchError(f"{option} must be from {least} to {most:,}, got {value:,}")
 
 
-def _drawn(task: str, size: int, seed: int, warm_up: int, steps: int) -> Wave:
+def _check_continues(task: str) -> None:
+    """Refuse weights that were never to predict their own next input.
+
+    Raises:
+        BenchError: the task feeds nothing back.
+    """
+    if task in TASKS and not TASKS[task].feedback:
+        others = ", ".join(name for name, each in TASKS.items() if each.feedback)
+        raise BenchError(
+            f"--task {task} has no continuation: it is {TASKS[task].problem}, and feeds nothing "
+            f"back; take weights of one that does ({others})"
+        )
+
+
+def _drawn(task: str, size: int, seed: int, warm_up: int | None, steps: int) -> Wave:
     if task not in TASKS:
         raise unknown("task", task, TASKS)
     if TASKS[task].input_size != size:
@@ -107,9 +127,11 @@ def _drawn(task: str, size: int, seed: int, warm_up: int, steps: int) -> Wave:
             f"--task {task} draws {TASKS[task].input_size} features, the weights want {size}; give "
             "points with --input"
         )
-    drawn = TASKS[task].draw(np.random.default_rng(seed), 1, warm_up + steps)
-    points = np.concatenate([drawn.inputs[:1], drawn.targets])[:, 0]
-    return Wave(points[:warm_up], points[warm_up:])
+    # A task of its own forced steps needs room for them to know how many: as an evaluation has.
+    points = max(EvaluationConfig().points, (warm_up or 100) + steps)
+    drawn = TASKS[task].draw(np.random.default_rng(seed), 1, points)
+    known = warm_up or drawn.forced_steps or 100
+    return Wave(drawn.inputs[:known, 0], drawn.targets[known - 1 : known - 1 + steps, 0])
 
 
 def _predicted(impl: str, saved: "Saved", device: str, given: Array, steps: int) -> Array:

@@ -3,6 +3,7 @@
 Colours are Okabe and Ito's, which colour-blind readers tell apart.
 """
 
+TRUTH = "#444444"
 WIDTH_INCHES = 3.5  # one column of a paper
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STYLES = ("-", "--", "-.", ":")

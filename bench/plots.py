@@ -61,9 +61,11 @@ def planned(result: Result) -> Iterator[Plan]:
         device = case.device.replace(":", "")
         size = f"_h{case.model.hidden_size}" if len(result.config.hidden_sizes) > 1 else ""
         yield Plan(f"best_worst_{case.implementation}_{device}{size}", "best_worst", case)
+        if case.accuracy and case.accuracy.answers:
+            yield Plan(f"answers_{case.implementation}_{device}{size}", "answers", case)
     for name, has_data in {
         "training_loss": any(case.training for case in result.cases),
-        "error_growth": bool(evaluated),
+        "error_growth": any(c.accuracy and len(c.accuracy.mse_per_step) > 1 for c in evaluated),
         "throughput": 0 < len({row.group for row in throughput_rows(result)}) <= MOST_BARS,
     }.items():
         if has_data:

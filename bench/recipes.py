@@ -131,19 +131,23 @@ class Batch:
 
 
 def batches(recipe: Recipe, task: Task, seed: int, iterations: int) -> Iterator[Batch]:
-    """The training data of ``iterations`` iterations; a seed names the same data everywhere."""
+    """The training data of ``iterations`` iterations; a seed names the same data everywhere.
+
+    The task's own length and its own forced steps come before the recipe's.
+    """
     data = np.random.default_rng((seed, _DATA_STREAM))
     flips = np.random.default_rng((seed, _FORCING_STREAM))
     draw = _drawing(recipe, task, data)
     for iteration in range(iterations):
         done = iteration / max(1, iterations - 1)
-        points = round(_between(recipe.points, done))
+        points = task.points or round(_between(recipe.points, done))
         sequences = draw(points)
         if recipe.free_probability == "lab":
             free = lab_free_probability(iteration)
         else:
             free = _between(recipe.free_probability, done)
-        forced = coin_flips(flips, points - 1, free) | warm_up(points - 1, recipe.forced_steps)
+        first = warm_up(points - 1, sequences.forced_steps or recipe.forced_steps)
+        forced = coin_flips(flips, points - 1, free) | first
         yield Batch(sequences, forced)
 
 
@@ -157,10 +161,10 @@ def _drawing(recipe: Recipe, task: Task, rng: np.random.Generator) -> Callable[[
     """What draws a batch of so many points: fresh sequences, or the beginnings of a fixed set's."""
     if recipe.sequences is None:
         return lambda points: task.draw(rng, recipe.batch_size, points)
-    known = task.draw(rng, recipe.sequences, max(recipe.points))
+    known = task.draw(rng, recipe.sequences, task.points or max(recipe.points))
 
     def some(points: int) -> Sequences:
         columns = rng.integers(recipe.sequences or 1, size=recipe.batch_size)
-        return Sequences(known.inputs[: points - 1, columns], known.targets[: points - 1, columns])
+        return known.part(points - 1, columns)
 
     return some

@@ -5,7 +5,7 @@ Times are seconds of one call, sizes bytes; rates count sequence-steps, T x B ov
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from bench.config import CaseKey, RunConfig, StrictModel
 from impls import GeneratorConfig
@@ -114,10 +114,15 @@ class ErrorSummary(StrictModel):
 
 
 class Trajectory(StrictModel):
-    """One sequence of the test set: its true targets and what was predicted for them."""
+    """One sequence of the test set: its true targets and what was predicted for them.
+
+    The first feature of each, up to the last step that is judged. ``inputs`` is what was read,
+    every feature, of a task that judges something else than all steps after a warm-up.
+    """
 
     target: tuple[float, ...] = Field(min_length=1)
     prediction: tuple[float, ...] = Field(min_length=1)
+    inputs: tuple[tuple[float, ...], ...] | None = None
 
     @model_validator(mode="after")
     def _same_length(self) -> Self:
@@ -126,27 +131,43 @@ class Trajectory(StrictModel):
         return self
 
 
+class Answers(StrictModel):
+    """Targets and predictions of a task with one judged step a sequence.
+
+    Each a tuple of the features that are judged, which hold a number for every sequence.
+    """
+
+    target: tuple[tuple[float, ...], ...] = Field(min_length=1)
+    prediction: tuple[tuple[float, ...], ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _same_length(self) -> Self:
+        if [*map(len, self.target)] != [*map(len, self.prediction)]:
+            raise ValueError("target and prediction must have as many numbers")
+        return self
+
+
 class Accuracy(ErrorSummary):
-    """A trained implementation's errors, each sequence's own, and the two that stand out."""
+    """A trained implementation's errors, each sequence's own, and the two that stand out.
+
+    ``forced_steps``: the task's own; None: the evaluation's warm-up.
+    """
 
     mse_per_sequence: tuple[Natural, ...] = Field(min_length=1)
     best: Trajectory
     worst: Trajectory
+    forced_steps: Count | None = None
+    answers: Answers | None = None
 
 
-class Baselines(StrictModel):
-    """What trivial predictors get on the same test set."""
+def _as_many_steps(baselines: dict[str, ErrorSummary]) -> dict[str, ErrorSummary]:
+    if len({len(summary.mse_per_step) for summary in baselines.values()}) > 1:
+        raise ValueError("mse_per_step must have as many steps in every baseline")
+    return baselines
 
-    zero: ErrorSummary
-    repeat: ErrorSummary
-    recurrence: ErrorSummary
 
-    @model_validator(mode="after")
-    def _same_length(self) -> Self:
-        summaries = (self.zero, self.repeat, self.recurrence)
-        if len({len(summary.mse_per_step) for summary in summaries}) > 1:
-            raise ValueError("mse_per_step must have as many steps in every baseline")
-        return self
+# What the task's trivial predictors get on the same test set, by their names.
+Baselines = Annotated[dict[Name, ErrorSummary], Field(min_length=1), AfterValidator(_as_many_steps)]
 
 
 Flag = Literal["outlier", "throttled"]

@@ -12,6 +12,16 @@ from bench.schema import Bound, Case, ErrorSummary, Result, Sample, Throughput
 # other device could make the call twice as fast.
 BOUND_BY_HOST_BELOW = 0.5
 
+# The tasks' trivial predictors, in words.
+PREDICTORS = {
+    "zero": "always zero",
+    "one": "always 1",
+    "input": "noisy input",
+    "repeat": "repeat last value",
+    "recurrence": "exact recurrence",
+    "rotation": "exact rotation",
+    "filter": "linear filter",
+}
 Group = tuple[str, int, int]
 # Device, hidden size, workload, batch size, threads.
 Place = tuple[str, int, str, int, int]
@@ -135,13 +145,9 @@ def baseline_rows(result: Result) -> list[AccuracyRow]:
     """The trivial predictors on the same test set."""
     if result.baselines is None:
         return []
-    labels = {
-        "always zero": result.baselines.zero,
-        "repeat last value": result.baselines.repeat,
-        "exact recurrence": result.baselines.recurrence,
-    }
     return [
-        _accuracy_row(name, None, None, "ok", summary, None) for name, summary in labels.items()
+        _accuracy_row(PREDICTORS.get(name, name), None, None, "ok", summary, None)
+        for name, summary in result.baselines.items()
     ]
 
 

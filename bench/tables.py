@@ -12,6 +12,7 @@ from bench.scaling import ScalingRow, scaling_rows
 from bench.schema import Case, Result
 from bench.summary import (
     BOUND_BY_HOST_BELOW,
+    PREDICTORS,
     AccuracyRow,
     ParityRow,
     ThroughputRow,
@@ -22,10 +23,20 @@ from bench.summary import (
     throughput_rows,
 )
 from bench.words import NOTHING, error, percent, plus_minus, ratio, short, significant, size
+from tasks import TASKS
+from tasks.waves import Wave
 
 # The lecture's slide "Results - Predictions": one unit sine, 1000 free-running steps.
 PUBLISHED_MSE = 0.9695
 
+_WAVE_NOTE = (
+    "exact recurrence: x[t+1] = 2 cos(step) x[t] - x[t-1] in float32, the floor. "
+    "lecture: the total that its slides publish for one free-running unit sine."
+)
+_FLOORS = {
+    "rotation": "by the angle of a step, in float32, the floor",
+    "filter": "the best linear one of the noisy points read so far, the frequency known: the floor",
+}
 _BUSY_NOTE = (
     "busy: the share of a call's wall time in which the GPU itself was at work, by its profiler. "
     f"host: less than {percent(BOUND_BY_HOST_BELOW)}; such a row is bound by the host, that is by "
@@ -132,8 +143,7 @@ def overview(result: Result) -> Table:
         columns=(*columns.case_columns(sizes), "mean MSE", *titles),
         sections=sections,
         notes=(
-            "mean MSE: closed loop, after training; always zero gets "
-            f"{error(result.baselines.zero.mse_mean if result.baselines else None)}. gen and "
+            f"mean MSE: {_evaluated(result)}, after training; {_most_modest(result)}. gen and "
             "train: generate and train_step by batch size, in microseconds for one step of the "
             "whole batch"
             f"{_against(result)}.",
@@ -145,24 +155,21 @@ def overview(result: Result) -> Table:
 
 
 def accuracy(result: Result) -> Table:
-    """Closed-loop errors, the trivial predictors beneath, and the lecture's own result."""
-    evaluation = result.config.evaluation
-    free = evaluation.points - 1 - evaluation.warm_up
+    """Errors, the trivial predictors beneath, and, of a wave, the lecture's own result."""
     sizes = columns.sizes(result.cases)
     free_column = ("",) if len(sizes) > 1 else ()
     published = ("lecture, published", "sine", *free_column, error(PUBLISHED_MSE))
+    of_wave = isinstance(TASKS.get(result.config.task), Wave)
     return Table(
-        title=f"Accuracy: squared error over {free:,} free-running steps of "
-        f"{evaluation.sequences:,} {result.config.task}s",
+        title=f"Accuracy: squared error {_judged(result)}",
         columns=(*columns.case_columns(sizes), "mean", "median", "best", "worst", "training"),
         sections=(
             tuple(_accuracy(row, sizes) for row in accuracy_rows(result)),
             tuple(_accuracy(row, sizes) for row in baseline_rows(result)),
-            (published + (NOTHING,) * 4,),
+            *([(published + (NOTHING,) * 4,)] if of_wave else []),
         ),
         notes=(
-            "exact recurrence: x[t+1] = 2 cos(step) x[t] - x[t-1] in float32, the floor. "
-            "lecture: the total that its slides publish for one free-running unit sine.",
+            _WAVE_NOTE if of_wave else _task_note(result),
             *_reasons(result.cases),
         ),
     )
@@ -273,6 +280,46 @@ def findings_table(implementation: str, device: str, findings: Sequence[Finding]
         sections=(tuple((each.name, each.verdict, each.text) for each in findings),),
         notes=(f"{failed} FAIL, {passed} ok, {open_} not checked.",),
     )
+
+
+def _judged(result: Result) -> str:
+    """What the errors are of, for the title."""
+    task, evaluation = result.config.task, result.config.evaluation
+    summaries = [*(result.baselines or {}).values(), *(c.accuracy for c in result.cases)]
+    steps = next((len(each.mse_per_step) for each in summaries if each), 0)
+    if isinstance(TASKS.get(task), Wave):
+        steps = evaluation.points - 1 - evaluation.warm_up
+        return f"over {steps:,} free-running steps of {evaluation.sequences:,} {task}s"
+    if steps == 1:
+        return f"of one answer to each of {evaluation.sequences:,} sequences of {task}"
+    return f"over {steps:,} steps of {evaluation.sequences:,} sequences of {task}"
+
+
+def _evaluated(result: Result) -> str:
+    """Whether predictions were fed back."""
+    task = TASKS.get(result.config.task)
+    return "closed loop" if task is None or task.feedback else "all steps forced"
+
+
+def _most_modest(result: Result) -> str:
+    """The first of the trivial predictors, and what it gets."""
+    for name, found in (result.baselines or {}).items():
+        return f"{PREDICTORS.get(name, name)} gets {error(found.mse_mean)}"
+    return f"always zero gets {NOTHING}"
+
+
+def _task_note(result: Result) -> str:
+    """What sets the task apart from a wave, and what its floor is."""
+    name = result.config.task
+    parts = [f"{name}: {task.problem}"] if (task := TASKS.get(name)) else [name]
+    if task and not task.feedback:
+        parts.append("nothing is fed back: all steps are forced, whatever the recipe")
+    floors = [
+        f"{PREDICTORS[name]}: {words}"
+        for name, words in _FLOORS.items()
+        if name in (result.baselines or {})
+    ]
+    return ". ".join(["; ".join(parts), *floors]) + "."
 
 
 def _has_baseline(result: Result) -> bool:

@@ -91,14 +91,22 @@ def train(
 
 
 def batch_loss(model: Generator, batch: Batch, loss_warm_up: int) -> Tensor:
-    """Mean squared error after the first ``loss_warm_up`` steps; gradients reach the weights."""
+    """Mean squared error of what the task judges; gradients reach the weights.
+
+    Where it judges everything, that of the steps after the first ``loss_warm_up``.
+    """
     like = next(model.parameters())
     inputs, targets = (
         torch.from_numpy(points).to(device=like.device, dtype=like.dtype)
         for points in (batch.sequences.inputs, batch.sequences.targets)
     )
     predictions, _ = model(inputs, torch.from_numpy(batch.forced))
-    return F.mse_loss(predictions[loss_warm_up:], targets[loss_warm_up:])
+    judged = batch.sequences.judged
+    if judged is None:
+        return F.mse_loss(predictions[loss_warm_up:], targets[loss_warm_up:])
+    # A weight for each, for to pick some would make a GPU wait until it is told how many.
+    weights = torch.from_numpy(judged / max(1, judged.sum())).to(targets)
+    return torch.sum(weights * (predictions - targets).square())
 
 
 def restart(model: Generator, init: InitName, seed: int, gain: float = 1.0) -> None:

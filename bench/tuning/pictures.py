@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from bench.figures import STYLE, TRUTH
-from bench.looks import COLOURS, WIDTH_INCHES
+from bench.figures import STYLE
+from bench.looks import COLOURS, TRUTH, WIDTH_INCHES
 from bench.tuning.outcome import Outcome
 
 

@@ -107,6 +107,7 @@ def test_a_file_of_schema_3_still_loads(golden_3):
 
 def without_what_came_with_schema_4(data):
     """Take out what schema 3 had not."""
+    without_what_came_with_schema_5(data)
     for holder in (*data["cases"], *data["controls"]):
         for row in holder["throughput"]:
             del row["device_seconds"], row["device_operations"]
@@ -114,6 +115,13 @@ def without_what_came_with_schema_4(data):
         assert case["parity"].pop("precision") is None
         assert case["parity"].pop("closed_loop") is True
     assert [data["config"].pop(name) for name in ("init", "init_gain")] == [None, 1.0]
+
+
+def without_what_came_with_schema_5(data):
+    """Take out what schema 4 had not."""
+    for accuracy in filter(None, (case["accuracy"] for case in data["cases"])):
+        assert [accuracy.pop(name) for name in ("forced_steps", "answers")] == [None, None]
+        assert [accuracy[end].pop("inputs") for end in ("best", "worst")] == [None, None]
 
 
 def test_what_a_device_did_is_written_and_read(golden, tmp_path):

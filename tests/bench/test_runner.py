@@ -154,7 +154,7 @@ def test_a_whole_run_is_on_disk(whole):
         ("manual_cell", "cpu", 6),
     ]
     assert result.cases[0].weights_digest == result.cases[1].weights_digest
-    assert result.baselines.zero.mse_mean > result.baselines.recurrence.mse_mean
+    assert result.baselines["zero"].mse_mean > result.baselines["recurrence"].mse_mean
     assert not watcher.notes
 
 

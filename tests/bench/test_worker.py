@@ -102,8 +102,8 @@ def test_the_plan_has_every_implementation_with_its_model(session):
 
 def test_baselines_are_those_of_the_runs_own_test_set(session):
     found = session.baselines()
-    assert len(found.zero.mse_per_step) == 19
-    assert found.zero.worst_index < 4
+    assert len(found["zero"].mse_per_step) == 19
+    assert found["zero"].worst_index < 4
 
 
 # Parity, training, accuracy.

@@ -349,9 +349,10 @@ def test_generate_is_the_closed_loop_of_the_evaluation():
     from bench.config import EvaluationConfig
 
     model, workload = make("manual_cell", "generate")
+    np.testing.assert_array_equal(workload.forced, np.arange(999) < EvaluationConfig().warm_up)
     workload.provide(1)
     [(_, inputs)] = inputs_of(workload, 1)
-    expected = evaluation.predict(model, inputs.double().numpy(), EvaluationConfig(sequences=3))
+    expected = evaluation.predict(model, inputs.double().numpy(), workload.forced)
     np.testing.assert_array_equal(workload.call().double().numpy(), expected)
 
 
