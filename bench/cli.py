@@ -35,6 +35,7 @@ from bench.listing import listing, listing_table
 from bench.options import (
     AsJson,
     AsMarkdown,
+    BatchFirst,
     Bidirectional,
     Device,
     Dropout,
@@ -106,6 +107,7 @@ def run(
     no_bias: NoBias = False,
     dropout: Dropout = 0.0,
     bidirectional: Bidirectional = False,
+    batch_first: BatchFirst = False,
     batch_size: Annotated[
         str | None,
         typer.Option(
@@ -172,6 +174,7 @@ def run(
             "bias": not no_bias,
             "dropout": dropout,
             "bidirectional": bidirectional,
+            "batch_first": batch_first,
         },
         more_hidden_sizes=tuple(more_sizes),
         steps=steps,
@@ -225,6 +228,7 @@ def check(
     no_bias: NoBias = False,
     dropout: Dropout = 0.0,
     bidirectional: Bidirectional = False,
+    batch_first: BatchFirst = False,
     time_limit: TimeLimit = 120.0,
     threads: Threads = 1,
     dtype: Dtype = "float32",
@@ -243,6 +247,7 @@ def check(
             "bias": not no_bias,
             "dropout": dropout,
             "bidirectional": bidirectional,
+            "batch_first": batch_first,
         },
         dtype=dtype,
         seed=seed,

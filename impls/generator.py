@@ -137,12 +137,13 @@ class Generator(nn.Module, ABC):
         steps = arguments.steps(forced, len(rows))
         h0 = self._state(h0, rows, rows.shape[1])
         self._check_closed_loop(steps)
-        if not self.config.bidirectional:
-            predictions, h_n = self.rollout(rows, steps, h0)
+        if self.config.bidirectional:
+            outcome = sequences.of_one_length(self.both_ways, rows, h0)
         else:
-            found, h_n = self.both_ways(sequences.packed(rows, None), h0)
-            predictions = found.reshape(rows.shape)
-        return self._turned(predictions), h_n
+            outcome = self.rollout(rows, steps, h0)
+        if not self.config.batch_first:
+            return outcome
+        return self._turned(outcome[0]), outcome[1]
 
     def sequence(
         self,

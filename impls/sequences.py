@@ -16,6 +16,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 from impls import arguments
 
 Rollout = Callable[[Tensor, list[bool], Tensor], tuple[Tensor, Tensor]]
+BothWays = Callable[[PackedSequence, Tensor], tuple[Tensor, Tensor]]
 Step = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -31,6 +32,12 @@ def packed(inputs: Tensor, lengths: Tensor | None) -> PackedSequence:
     arguments.check_lengths(lengths, steps, batch)
     found: PackedSequence = pack_padded_sequence(inputs, lengths, enforce_sorted=False)
     return found
+
+
+def of_one_length(both_ways: BothWays, inputs: Tensor, h0: Tensor) -> tuple[Tensor, Tensor]:
+    """Predictions (T, B, I) and h_n (2 L, B, H) of a bidirectional model, to inputs (T, B, I)."""
+    predictions, h_n = both_ways(packed(inputs, None), h0)
+    return predictions.reshape(inputs.shape), h_n
 
 
 def sorted_states(states: Tensor, order: Tensor | None) -> Tensor:

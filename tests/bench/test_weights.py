@@ -109,9 +109,6 @@ WRONG = {
     ),
     "no model": (lambda p: file_of(p, metadata={"format": FORMAT}), "Invalid JSON"),
     "an unknown field": (lambda p: file_of(p, model_json='{"exec": 1}'), "exec: Unexpected keyw"),
-    "bidirectional": (
-        lambda p: file_of(p, model_json='{"bidirectional": true}'), "bidirectional is not possible"
-    ),
     "pickle": (lambda p: p.write_bytes(pickle.dumps({"a": 1})), "is no file of weights"),
     "empty": (lambda p: p.write_bytes(b""), "is no file of weights"),
     "a header beyond the end": (
