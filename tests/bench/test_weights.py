@@ -39,6 +39,8 @@ def model(config=CONFIG, dtype=torch.float32, name="manual_cell"):
         st.sampled_from(["tanh", "relu"]),
         st.booleans(),
         st.sampled_from([0.0, 0.25]),
+        st.booleans(),
+        st.booleans(),
     ),
     st.sampled_from([torch.float32, torch.float64]),
 )
