@@ -39,6 +39,7 @@ from bench.listing import listing, listing_table
 from bench.options import (
     AsJson,
     AsMarkdown,
+    BatchFirst,
     Bidirectional,
     Device,
     Dropout,
@@ -113,6 +114,7 @@ def run(
     no_bias: NoBias = False,
     dropout: Dropout = 0.0,
     bidirectional: Bidirectional = False,
+    batch_first: BatchFirst = False,
     batch_size: Annotated[
         str | None,
         typer.Option(
@@ -181,6 +183,7 @@ def run(
             "bias": not no_bias,
             "dropout": dropout,
             "bidirectional": bidirectional,
+            "batch_first": batch_first,
         }
         | its_model,
         more_hidden_sizes=tuple(more_sizes),
@@ -236,6 +239,7 @@ def check(
     no_bias: NoBias = False,
     dropout: Dropout = 0.0,
     bidirectional: Bidirectional = False,
+    batch_first: BatchFirst = False,
     time_limit: TimeLimit = 120.0,
     threads: Threads = 1,
     dtype: Dtype = "float32",
@@ -254,6 +258,7 @@ def check(
             "bias": not no_bias,
             "dropout": dropout,
             "bidirectional": bidirectional,
+            "batch_first": batch_first,
         },
         dtype=dtype,
         seed=seed,

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from bench.errors import BenchError, unknown
 from bench.recipes import NO_RECIPE, RECIPES, Recipe
 from impls import REGISTRY, GeneratorConfig
-from impls.config import InitName
+from impls.config import READS_THE_FUTURE, InitName
 from tasks import TASKS
 
 # What tells the cases of a run apart: implementation, device, hidden size.
@@ -170,7 +170,7 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "hidden_size": ("model", "more_hidden_sizes"),
     "recipe": ("recipe", "own_recipe"),
 } | dict.fromkeys(
-    ("num_layers", "nonlinearity", "no_bias", "dropout", "bidirectional"),
+    ("num_layers", "nonlinearity", "no_bias", "dropout", "bidirectional", "batch_first"),
     ("model",),
 )
 # Where a field's command-line option has another name.
@@ -214,6 +214,7 @@ def validated(options: Mapping[str, Any]) -> RunConfig:
             raise BenchError(f"--{option} {given}: --recipe {NO_RECIPE} trains nothing")
     if config.init_gain != 1.0 and not config.init:
         raise BenchError(f"--init-gain {config.init_gain:g}: name what it is the gain of, --init")
+    _check_free_steps(config, options)
     return config
 
 
@@ -248,8 +249,7 @@ def model_config(**options: Any) -> GeneratorConfig:
     """A `GeneratorConfig` from the command line, its errors in the command line's words.
 
     Raises:
-        BenchError: a size below 1, an unknown nonlinearity, a dropout outside [0, 1),
-            or ``bidirectional``.
+        BenchError: a size below 1, an unknown nonlinearity, or a dropout outside [0, 1).
     """
     limits = {"hidden_size": LARGEST_HIDDEN_SIZE, "num_layers": LARGEST_NUM_LAYERS}
     for name, largest in limits.items():
@@ -323,6 +323,20 @@ def check_writable(path: Path) -> None:
             f"--output {path}: cannot write into {path.parent} ({error.strerror}); "
             "choose another folder"
         ) from None
+
+
+def _check_free_steps(config: RunConfig, options: Mapping[str, Any]) -> None:
+    """What runs free steps is nothing for bidirectional layers."""
+    if not config.model.bidirectional:
+        return
+    free = [f"--recipe {config.recipe}"] if config.trains and "recipe" in options else []
+    names = config.batch_sizes if "batch_sizes" in options else ()
+    free += [f"--workload {name}" for name in names if name != "sequence"]
+    if free:
+        raise BenchError(
+            f"--bidirectional runs forced steps alone, and {free[0]} leaves steps free: "
+            f"{READS_THE_FUTURE}; take --workload sequence --recipe {NO_RECIPE}"
+        )
 
 
 def _check_name(kind: str, name: str, known: Mapping[str, Any] | tuple[str, ...]) -> None:

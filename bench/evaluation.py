@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bench.config import LONG_FACTOR, EvaluationConfig
 from bench.errors import WrongWorkError
+from bench.layout import called
 from bench.parity import (
     array,
     closed_loop_error,
@@ -49,7 +50,7 @@ def predict(model: Generator, inputs: Array, forced: Forced) -> Array:
     model.eval()
     with torch.inference_mode():
         tensor = torch.from_numpy(visible).to(device=like.device, dtype=like.dtype)
-        predictions, _ = model(tensor, torch.from_numpy(forced))
+        predictions, _ = called(model, tensor, torch.from_numpy(forced))
         result: Array = predictions.cpu().double().numpy()
     return result
 

@@ -143,6 +143,7 @@ def _predicted(impl: str, saved: "Saved", device: str, given: Array, steps: int)
     import torch
 
     import impls
+    from bench.layout import called
     from bench.parity import one_line
     from tasks.forcing import warm_up
 
@@ -155,7 +156,8 @@ def _predicted(impl: str, saved: "Saved", device: str, given: Array, steps: int)
             model = impls.create(impl, saved.model, device=device, dtype=dtype).eval()
             model.load_weights(saved.weights)
             read = torch.tensor(inputs, device=device, dtype=dtype)
-            found: Array = model(read, torch.from_numpy(forced))[0].cpu().double().numpy()
+            predictions, _ = called(model, read, torch.from_numpy(forced))
+            found: Array = predictions.cpu().double().numpy()
     except (MissingError, ValueError) as error:
         raise BenchError(
             f"--impl {impl}: {error}".replace(f"{impl}: {impl}:", f"{impl}:")

@@ -1,15 +1,17 @@
 """The least time that a workload's work can take on this machine. Pure.
 
-Operations, for every implementation alike, of L layers of H units and I features:
+Operations, for every implementation alike, of L layers of H units in D directions and I features:
 
-- a step multiplies each layer's state by its H x H matrix (2 H^2 operations), each layer above the
-  first also its input, and the read-out its H x I; a forced step multiplies its input too. A free
-  step need not: the feedback may be folded into the recurrent matrix. The first state is zero.
+- a step multiplies each state of a layer by its H x H matrix (2 H^2 operations), each direction of
+  a layer above the first also its input, of D H numbers, and the read-out its D H x I; each of the
+  first layer's directions multiplies a forced step's input too. A free step need not: the feedback
+  may be folded into the recurrent matrix. The first state is zero.
 - ``train_step`` multiplies by the H x H matrices' sizes three times: forward, for the gradients of
   the states and for those of the matrices; what the read-out and the inputs add then is left out.
 
 Bytes: what is read (forced inputs, weights) and written (predictions). Latency: a step depends on
-the one before by at least one addition, a free step by one in every layer.
+the one before by at least one addition, a free step by one in every layer. So does a step between
+bidirectional layers: each begins where the one below has ended.
 """
 
 import math
@@ -63,11 +65,11 @@ def operations(
     config: GeneratorConfig, workload: str, batch_size: int, forced: Sequence[bool]
 ) -> int:
     """Multiplications and additions of the matrix products that no implementation can leave out."""
-    hidden, layers, steps = config.hidden_size, config.num_layers, len(forced)
-    recurrent = 2 * hidden * hidden * layers * (steps - 1)
-    between = 2 * hidden * hidden * (layers - 1) * steps
-    readout = 2 * hidden * config.input_size * steps
-    inputs = 2 * hidden * config.input_size * sum(forced)
+    hidden, both, steps = config.hidden_size, config.state_size, len(forced)
+    recurrent = 2 * hidden * both * config.num_layers * (steps - 1)
+    between = 2 * both * both * (config.num_layers - 1) * steps
+    readout = 2 * both * config.input_size * steps
+    inputs = 2 * both * config.input_size * sum(forced)
     passes = 3 if workload == "train_step" else 1
     return batch_size * (passes * (recurrent + between) + readout + inputs)
 
@@ -94,5 +96,7 @@ def bytes_of(config: GeneratorConfig, batch_size: int, forced: Sequence[bool], d
 
 def _chain(config: GeneratorConfig, forced: Sequence[bool]) -> int:
     """Additions that wait for each other."""
+    if config.bidirectional:
+        return len(forced) * config.num_layers
     free = len(forced) - sum(forced)
     return sum(forced) + free * config.num_layers

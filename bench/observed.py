@@ -14,6 +14,7 @@ from typing import Any
 from bench import records, saved, statistics
 from bench.schema import Case, Result, Throughput
 from bench.summary import noise_floors, timed
+from impls import GeneratorConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +221,7 @@ def _saved_key(benchmark: saved.SavedBenchmark) -> Key:
         size = model.get("hidden_size")
         return Key(
             **{name: info[name] for name in names + numbers},
-            model=_model_name(model),
+            model=_model_name(asdict(GeneratorConfig()) | model),  # what came later is at rest
             hidden_size=size if type(size) is int else 0,
         )
     return Key(benchmark.fullname, "", "", "", "")

@@ -29,7 +29,13 @@ Nonlinearity = Annotated[str, typer.Option(help="tanh or relu.")]
 NoBias = Annotated[bool, typer.Option("--no-bias", help="Cells without biases.")]
 Dropout = Annotated[float, typer.Option(help="Between layers, while training; in [0, 1).")]
 Bidirectional = Annotated[
-    bool, typer.Option("--bidirectional", help="Refused, with the reason.", hidden=True)
+    bool,
+    typer.Option(
+        "--bidirectional", help="Layers run backwards too; for forced steps, --workload sequence."
+    ),
+]
+BatchFirst = Annotated[
+    bool, typer.Option("--batch-first", help="Data are (B, T, I) instead of (T, B, I).")
 ]
 TimeLimit = Annotated[
     float, typer.Option(help="Seconds of silence after which a case counts as hung.")

@@ -17,6 +17,7 @@ from torch import Tensor
 import impls
 from bench.config import REDUCED_TOLERANCE, TOLERANCE
 from bench.errors import telling_line
+from bench.layout import called, laid_out
 from bench.schema import Parity
 from impls import GeneratorConfig, reference
 from impls.generator import Generator
@@ -70,11 +71,11 @@ def check(
 
     Dropout is random, so its outputs are compared as evaluated (where it does nothing) and its
     gradients without it. Of an implementation that computes no gradients the outputs are compared
-    alone, and of one that runs no free steps those of forced steps.
+    alone, and of one that runs no free steps, as no bidirectional one does, those of forced steps.
     """
     implementation = impls.load(name)
     tolerance, precision = tolerance_of(implementation, dtype), implementation.precision
-    worst, closed_loop = Errors(0.0, 0.0), implementation.closed_loop
+    worst, closed_loop = Errors(0.0, 0.0), runs_free_steps(implementation, config)
     try:
         drawn = trials(config, seed, dtype, closed_loop=closed_loop)
         for number, trial in enumerate(drawn):
@@ -104,6 +105,11 @@ def check(
         reason=None if passed else _reason(worst, tolerance),
         closed_loop=closed_loop,
     )
+
+
+def runs_free_steps(implementation: type[Generator], config: GeneratorConfig) -> bool:
+    """Whether predictions are fed back: a backward layer would have to read them beforehand."""
+    return implementation.closed_loop and not config.bidirectional
 
 
 def tolerance_of(implementation: type[Generator], dtype: torch.dtype) -> float:
@@ -151,7 +157,7 @@ def draw_trial(
 
     inputs = normal(steps, batch, config.input_size)
     inputs[~forced] = np.nan
-    state = (config.num_layers, batch, config.hidden_size)
+    state = config.state_shape(batch)
     return Trial(
         inputs, forced.tolist(), 0.5 * normal(*state), normal(*inputs.shape), normal(*state)
     )
@@ -170,10 +176,10 @@ def compare(evaluating: Generator, training: Generator, trial: Trial) -> Errors:
     def tensor(array: NDArray[np.float64]) -> Tensor:
         return copy_of(array, like)
 
-    inputs, forced, h0 = arguments(trial, like)
+    inputs, forced, h0 = arguments(trial, like, training.config)
     with torch.inference_mode():
-        predictions, h_n = evaluating(inputs, forced, h0)
-        again, _ = evaluating(inputs, forced, h0)
+        predictions, h_n = called(evaluating, inputs, forced, h0)
+        again, _ = called(evaluating, inputs, forced, h0)
     if not type(predictions) is type(h_n) is Tensor:
         raise ValueError(f"gave a {type(predictions).__name__}, not a plain tensor")
     if not torch.allclose(inputs, tensor(trial.inputs), rtol=0.0, atol=0.0, equal_nan=True):
@@ -190,9 +196,9 @@ def compare(evaluating: Generator, training: Generator, trial: Trial) -> Errors:
 
     inputs.requires_grad_()
     h0.requires_grad_()
-    trained, trained_h_n = training(inputs, forced, h0)
+    trained, trained_h_n = called(training, inputs, forced, h0)
     loss = (trained * tensor(trial.d_predictions)).sum()
-    (loss + (trained_h_n * tensor(trial.d_h_n)).sum()).backward()
+    (loss + (trained_h_n * tensor(trial.d_h_n)).sum()).backward()  # type: ignore[no-untyped-call]
 
     outputs += [(trained, rollout.predictions), (trained_h_n, rollout.h_n)]
     gradients = [(weight.grad, exact.weights[name]) for name, weight in training.weights().items()]
@@ -208,9 +214,10 @@ def copy_of(array: NDArray[np.float64], like: Tensor) -> Tensor:
     return torch.tensor(array, device=like.device, dtype=like.dtype)
 
 
-def arguments(trial: Trial, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """What a `Generator` is called with: inputs, forced and h0."""
-    return copy_of(trial.inputs, like), torch.tensor(trial.forced), copy_of(trial.h0, like)
+def arguments(trial: Trial, like: Tensor, config: GeneratorConfig) -> tuple[Tensor, Tensor, Tensor]:
+    """What a `Generator` is called with: inputs (T, B, I), laid out for it, forced and h0."""
+    inputs = laid_out(copy_of(trial.inputs, like), config)
+    return inputs, torch.tensor(trial.forced), copy_of(trial.h0, like)
 
 
 def expected(model: Generator, trial: Trial) -> tuple[reference.Rollout, reference.Gradients]:
@@ -247,7 +254,7 @@ def closed_loop_error(
     read = inputs.copy()
     free = np.flatnonzero(~forced)
     read[free] = predictions[free - 1]
-    h0 = np.zeros((config.num_layers, inputs.shape[1], config.hidden_size))
+    h0 = np.zeros(config.state_shape(inputs.shape[1]))
     exact = reference.forward(config, weight_arrays(model), read, [True] * len(forced), h0)
     return tensor_error(predictions, exact.predictions)
 
@@ -267,7 +274,7 @@ def free_run_error(
     config = model.config
     if predictions.shape != inputs.shape:
         return float("inf")
-    h0 = np.zeros((config.num_layers, inputs.shape[1], config.hidden_size))
+    h0 = np.zeros(config.state_shape(inputs.shape[1]))
     exact = reference.forward(config, weight_arrays(model), inputs, forced.tolist(), h0)
     return tensor_error(predictions, exact.predictions)
 

@@ -51,7 +51,9 @@ def heading(result: Result) -> str:
         f"{config.task}, {_trained(config)}",
         f"H={','.join(map(str, config.hidden_sizes))} L={model.num_layers} {model.nonlinearity}"
         + ("" if model.bias else " no bias")
-        + (f" dropout {model.dropout}" if model.dropout else ""),
+        + (f" dropout {model.dropout}" if model.dropout else "")
+        + (" bidirectional" if model.bidirectional else "")
+        + (" batch first" if model.batch_first else ""),
         config.dtype,
         words.thread_counts(config.threads),
         f"{machine.cpu} ({machine.cores} cores)",

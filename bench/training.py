@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.clock import Stopwatch
+from bench.layout import called
 from bench.measure import synchronise
 from bench.muon import Muon
 from bench.recipes import Batch, Recipe, batches
@@ -100,7 +101,7 @@ def batch_loss(model: Generator, batch: Batch, loss_warm_up: int) -> Tensor:
         torch.from_numpy(points).to(device=like.device, dtype=like.dtype)
         for points in (batch.sequences.inputs, batch.sequences.targets)
     )
-    predictions, _ = model(inputs, torch.from_numpy(batch.forced))
+    predictions, _ = called(model, inputs, torch.from_numpy(batch.forced))
     judged = batch.sequences.judged
     if judged is None:
         return F.mse_loss(predictions[loss_warm_up:], targets[loss_warm_up:])

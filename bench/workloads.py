@@ -26,6 +26,7 @@ from torch.nn import functional as F
 from bench import limits
 from bench.config import EvaluationConfig
 from bench.errors import WrongWorkError
+from bench.layout import turned
 from bench.parity import (
     CHECKED_SEQUENCES,
     array,
@@ -116,7 +117,8 @@ class Workload(ABC):
         self._flags = torch.tensor(forced)
         self._weights = {name: weight.detach().clone() for name, weight in model.weights().items()}
         self._pool, self._owner = pool, owner
-        self._base = pool.points(sequences, next(model.parameters()))
+        points = pool.points(sequences, next(model.parameters()))
+        self._base = turned(points, model.config).contiguous()  # as the model reads them
         operations = limits.operations(model.config, name, self._checked, forced.tolist())
         copied = 8 * 2 * self._checked * self.steps * model.config.input_size
         self.most_frozen = max(1, min(MOST_BYTES // copied, MOST_OPERATIONS // operations))
@@ -160,7 +162,7 @@ class Workload(ABC):
         torch.mul(self._base, self._factors, out=self._data)
 
     def _next(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Inputs and targets that no other call of the block has."""
+        """Inputs and targets that no other call of the block has, laid out as the model's."""
         self._turn = (self._turn + 1) % self._sets
         inputs, targets = self._data[self._turn].unbind()
         return inputs, targets
@@ -178,7 +180,7 @@ class Workload(ABC):
         weights = self.model.weights()
         if any(not torch.equal(weights[name], kept) for name, kept in self._weights.items()):
             raise WrongWorkError("the weights were changed")
-        return self._data[self._turn]
+        return turned(self._data[self._turn], self.model.config)
 
     def _tensor(self, points: Array) -> torch.Tensor:
         like = next(self.model.parameters())
@@ -202,7 +204,7 @@ class Inference(Workload):
     def freeze(self, outcome: torch.Tensor) -> Frozen:
         # Which sequences are looked at is decided after they were computed.
         columns = some_sequences(self.batch_size)
-        predictions = _plain(outcome)[:, columns]
+        predictions = _plain(turned(outcome, self.model.config))[:, columns]
         inputs, targets = array(self._last()[:, :, columns]).copy()
         return Frozen(inputs, targets, {"predictions": predictions})
 
@@ -231,7 +233,8 @@ class TrainStep(Workload):
         self.model.zero_grad(set_to_none=True)
         predictions, _ = self.model(inputs, self._flags)
         skip = self.loss_warm_up
-        loss = F.mse_loss(predictions[skip:], targets[skip:])
+        found, right = (turned(each, self.model.config) for each in (predictions, targets))
+        loss = F.mse_loss(found[skip:], right[skip:])
         loss.backward()  # type: ignore[no-untyped-call]
         return {name: weight.grad for name, weight in self.model.weights().items()}
 
@@ -281,8 +284,8 @@ def _keeps_moving(config: GeneratorConfig, weights: dict[str, torch.Tensor]) -> 
     steps, sequences = np.arange(600), np.arange(8)
     waves = (0.6 + 0.1 * sequences) * np.cos(0.1 * steps[:, None] + sequences)
     inputs = np.repeat(waves[:, :, None], config.input_size, axis=2)
-    h0 = np.zeros((config.num_layers, len(sequences), config.hidden_size))
-    forced = steps < EvaluationConfig().warm_up
+    h0 = np.zeros(config.state_shape(len(sequences)))
+    forced = steps < (len(steps) if config.bidirectional else EvaluationConfig().warm_up)
     found = reference.forward(config, arrays, inputs, forced.tolist(), h0).predictions
     if not (found[-100:].std(axis=0).min() > 1e-3 and np.abs(found).max() < 10.0):
         return False
@@ -373,7 +376,7 @@ def _reference_gradients(
 ) -> dict[str, Array]:
     config = model.config
     weights = weight_arrays(model)
-    h0 = np.zeros((config.num_layers, inputs.shape[1], config.hidden_size))
+    h0 = np.zeros(config.state_shape(inputs.shape[1]))
     rollout = reference.forward(config, weights, inputs, forced.tolist(), h0)
     difference = rollout.predictions - targets
     difference[:skip] = 0.0

@@ -7,10 +7,13 @@ For t = 0 .. T-1 and layers l = 1 .. L, where layer l > 1 reads layer l-1's stat
     h_t = tanh(a_t)                     (or relu)
     y_t = V h_t + c
 
+A bidirectional model has a second such recurrence in every layer, from the last step to the first;
+the layer above, or V, reads both states. It runs forced steps alone.
+
 This is the recurrence of ``torch.nn.RNN`` with the feedback and read-out of a teacher-forced
 generator (Williams and Zipser, 1989). An implementation subclasses `Generator` and writes two
-methods, `rollout` and `weights`; everything that must not differ between implementations, the
-checks of the arguments above all, is done here once.
+methods, `rollout` and `weights`, and a third, `both_ways`, to be bidirectional; everything that
+must not differ between implementations is done here once.
 """
 
 from abc import ABC, abstractmethod
@@ -20,8 +23,10 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
-from impls.config import GeneratorConfig
+from impls import arguments, sequences
+from impls.config import READS_THE_FUTURE, GeneratorConfig
 
 __all__ = [
     "Generator",
@@ -47,6 +52,7 @@ class Generator(nn.Module, ABC):
         closed_loop: whether `rollout` runs free steps. Where it does not, `forward` refuses every
             step that is not forced, and a run neither trains nor evaluates the implementation and
             times ``sequence`` alone.
+        bidirectional: whether it has `both_ways`, for models with ``config.bidirectional``.
         precision: what the products are computed in, where that is less than the weights' own
             dtype: ``tf32x3``, ``tf32`` or ``bfloat16``. The parity gate judges by it, and the
             tables tell it.
@@ -54,6 +60,7 @@ class Generator(nn.Module, ABC):
 
     differentiable: ClassVar[bool] = True
     closed_loop: ClassVar[bool] = True
+    bidirectional: ClassVar[bool] = False
     precision: ClassVar[str | None] = None
 
     def __init__(self, config: GeneratorConfig) -> None:
@@ -73,6 +80,18 @@ class Generator(nn.Module, ABC):
             Predictions (T, B, I) and the states after the last step, h_n (L, B, H).
         """
 
+    def both_ways(self, given: PackedSequence, h0: Tensor) -> tuple[Tensor, Tensor]:
+        """Run all steps of a bidirectional model; only where ``bidirectional`` says so.
+
+        Args:
+            given: the inputs, of N rows, the longest sequence first.
+            h0: (2 L, B, H), in the order of the sequences there.
+
+        Returns:
+            Predictions of all rows (N, I), and h_n (2 L, B, H), each sequence's at its own end.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no bidirectional layers")
+
     @abstractmethod
     def weights(self) -> dict[str, Tensor]:
         """The live parameters under ``nn.RNN``'s names, so that ``.grad`` is found by name too.
@@ -82,16 +101,15 @@ class Generator(nn.Module, ABC):
 
     @classmethod
     def unsupported(
-        cls,
-        config: GeneratorConfig,  # noqa: ARG003 - subclasses look at it
-        device: torch.device,
-        dtype: torch.dtype,
+        cls, config: GeneratorConfig, device: torch.device, dtype: torch.dtype
     ) -> str | None:
         """Why this implementation cannot run such a case, or None when it can."""
         if dtype not in SUPPORTED_DTYPES:
             return f"needs float32 or float64, not {str(dtype).removeprefix('torch.')}"
         if device.type not in ("cpu", "cuda"):
             return f"runs on cpu or cuda, not {device.type}"
+        if config.bidirectional and not cls.bidirectional:
+            return "runs forwards alone, and has no bidirectional layers"
         return None
 
     def forward(
@@ -100,30 +118,96 @@ class Generator(nn.Module, ABC):
         """Predict every step.
 
         Args:
-            inputs: (T, B, I), of the weights' dtype and device. Rows where ``forced`` is False are
-                never read.
+            inputs: (T, B, I), or (B, T, I) where ``config.batch_first``; of the weights' dtype and
+                device. Steps where ``forced`` is False are never read.
             forced: (T,) bool, on the CPU whatever the device: reading it from a GPU would stop the
                 GPU at every step. ``forced[0]`` must be True, for nothing precedes it.
-            h0: (L, B, H), or None for zeros.
+            h0: (L D, B, H), or None for zeros.
 
         Returns:
-            Predictions (T, B, I) and h_n (L, B, H).
+            Predictions, laid out as the inputs are, and h_n (L D, B, H).
 
         Raises:
-            ValueError: a rank, size, dtype or device other than the above.
+            ValueError: a rank, size, dtype or device other than the above, or a free step of a
+                bidirectional model.
             RuntimeError: gradients are asked of an implementation that computes none, or a free
                 step of one that runs none.
         """
-        self._check_inputs(inputs)
-        steps = self._check_forced(forced, inputs.shape[0])
-        shape = (self.config.num_layers, inputs.shape[1], self.config.hidden_size)
-        if h0 is None:
-            h0 = inputs.new_zeros(shape)
-        else:
-            self._check_h0(h0, shape, inputs)
-        self._check_gradients(inputs, h0)
+        rows = self._rows(inputs)
+        steps = arguments.steps(forced, len(rows))
+        h0 = self._state(h0, rows, rows.shape[1])
         self._check_closed_loop(steps)
-        return self.rollout(inputs, steps, h0)
+        if self.config.bidirectional:
+            outcome = sequences.of_one_length(self.both_ways, rows, h0)
+        else:
+            outcome = self.rollout(rows, steps, h0)
+        if not self.config.batch_first:
+            return outcome
+        return self._turned(outcome[0]), outcome[1]
+
+    def sequence(
+        self,
+        inputs: Tensor | PackedSequence,
+        lengths: Tensor | None = None,
+        h0: Tensor | None = None,
+    ) -> tuple[Tensor | PackedSequence, Tensor]:
+        """Predict every step of sequences that may differ in length; all steps are forced.
+
+        Args:
+            inputs: as `forward` has them, or packed, sorted by length or not.
+            lengths: (B,) int64 on the CPU, in any order; what lies behind an end is never read.
+                None: all T steps, or those of what is packed.
+            h0: (L D, B, H), or None for zeros.
+
+        Returns:
+            Predictions, laid out as the inputs are, zeros behind the ends; packed where the inputs
+            are. And h_n (L D, B, H), each sequence's state at its own end. Both in the order of
+            the batch.
+
+        Raises:
+            ValueError: a rank, size, dtype or device other than the above.
+            RuntimeError: gradients are asked of an implementation that computes none.
+        """
+        if isinstance(inputs, PackedSequence):
+            if lengths is not None:
+                raise ValueError("lengths must be None: packed inputs have their own")
+            arguments.check_packed(inputs.data, self.config, self._weight())
+            return self._over_packed(inputs, h0)
+        rows = self._rows(inputs)
+        found, h_n = self._over_packed(sequences.packed(rows, lengths), h0)
+        predictions, _ = pad_packed_sequence(found, total_length=len(rows))
+        return self._turned(predictions), h_n
+
+    def _over_packed(
+        self, given: PackedSequence, h0: Tensor | None
+    ) -> tuple[PackedSequence, Tensor]:
+        h0 = self._state(h0, given.data, int(given.batch_sizes[0]))
+        h0 = sequences.sorted_states(h0, given.sorted_indices)
+        if self.config.bidirectional:
+            rows, h_n = self.both_ways(PackedSequence(*given[:2]), h0)
+        else:
+            rows, h_n = sequences.in_spans(self.rollout, given, h0)
+        found = PackedSequence(rows, *given[1:])
+        return found, sequences.sorted_states(h_n, given.unsorted_indices)
+
+    def _rows(self, inputs: Tensor) -> Tensor:
+        """(T, B, I) of inputs that are checked."""
+        arguments.check_inputs(inputs, self.config, self._weight())
+        return self._turned(inputs)
+
+    def _turned(self, points: Tensor) -> Tensor:
+        """From the layout of a call to time-major, or back."""
+        return points.transpose(0, 1) if self.config.batch_first else points
+
+    def _state(self, h0: Tensor | None, like: Tensor, batch_size: int) -> Tensor:
+        """The state to start from, checked; gradients asked for in vain are told of."""
+        shape = self.config.state_shape(batch_size)
+        if h0 is None:
+            h0 = like.new_zeros(shape)
+        else:
+            arguments.check_h0(h0, shape, like)
+        self._check_gradients(like, h0)
+        return h0
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Copy ``weights`` in, converting dtype and device.
@@ -145,48 +229,8 @@ class Generator(nn.Module, ABC):
             for name, parameter in self.weights().items():
                 parameter.copy_(weights[name])
 
-    def _check_inputs(self, inputs: Tensor) -> None:
-        size = self.config.input_size
-        if inputs.ndim != 3:
-            raise ValueError(
-                f"inputs must have 3 dimensions (T, B, {size}), got {inputs.ndim}: "
-                f"{tuple(inputs.shape)}"
-            )
-        if inputs.shape[2] != size or 0 in inputs.shape:
-            raise ValueError(
-                f"inputs must have shape (T, B, {size}) with T and B at least 1, "
-                f"got {tuple(inputs.shape)}"
-            )
-        weight = next(iter(self.weights().values()))
-        if inputs.dtype != weight.dtype or inputs.device != weight.device:
-            raise ValueError(
-                f"inputs are {inputs.dtype} on {inputs.device}, but the weights are "
-                f"{weight.dtype} on {weight.device}"
-            )
-
-    @staticmethod
-    def _check_forced(forced: Tensor, length: int) -> list[bool]:
-        if forced.dtype != torch.bool or forced.shape != (length,):
-            raise ValueError(
-                f"forced must be a bool tensor of shape ({length},), "
-                f"got {forced.dtype} of shape {tuple(forced.shape)}"
-            )
-        if forced.device.type != "cpu":
-            raise ValueError(f"forced must be on the CPU, got {forced.device}")
-        steps: list[bool] = forced.tolist()
-        if not steps[0]:
-            raise ValueError("forced[0] must be True: no prediction precedes the first step")
-        return steps
-
-    @staticmethod
-    def _check_h0(h0: Tensor, shape: tuple[int, int, int], inputs: Tensor) -> None:
-        if tuple(h0.shape) != shape:
-            raise ValueError(f"h0 must have shape (L, B, H) = {shape}, got {tuple(h0.shape)}")
-        if h0.dtype != inputs.dtype or h0.device != inputs.device:
-            raise ValueError(
-                f"h0 is {h0.dtype} on {h0.device}, but the inputs are "
-                f"{inputs.dtype} on {inputs.device}"
-            )
+    def _weight(self) -> Tensor:
+        return next(iter(self.weights().values()))
 
     def _check_gradients(self, inputs: Tensor, h0: Tensor) -> None:
         if not self.differentiable and wants_gradients(inputs, h0, *self.weights().values()):
@@ -196,7 +240,14 @@ class Generator(nn.Module, ABC):
             )
 
     def _check_closed_loop(self, steps: list[bool]) -> None:
-        if not self.closed_loop and not all(steps):
+        if all(steps):
+            return
+        if self.config.bidirectional:
+            raise ValueError(
+                f"bidirectional=True runs forced steps alone, but step {steps.index(False)} is "
+                f"free: {READS_THE_FUTURE}; force every step"
+            )
+        if not self.closed_loop:
             raise RuntimeError(
                 f"{type(self).__name__} runs no free steps, but step {steps.index(False)} is not "
                 "forced: force every step, or take another implementation and load its weights"

@@ -7,15 +7,21 @@ What sets it apart: a cell takes one step by design, so nothing is wrapped, chec
 a sequence that is not there. Layers and the dropout between them are ours to write.
 """
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.rnn import PackedSequence
 
+from impls import sequences
 from impls.generator import Generator, GeneratorConfig
 
 
 class TorchCell(Generator):
-    """One ``nn.RNNCell`` a layer, looped over the steps in Python."""
+    """One ``nn.RNNCell`` a layer and direction, looped over the steps in Python."""
+
+    bidirectional = True
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__(config)
@@ -27,8 +33,9 @@ class TorchCell(Generator):
                 nonlinearity=config.nonlinearity,
             )
             for layer in range(config.num_layers)
+            for _ in range(config.directions)
         )
-        self.readout = nn.Linear(config.hidden_size, config.input_size)
+        self.readout = nn.Linear(config.state_size, config.input_size)
 
     def rollout(self, inputs: Tensor, forced: list[bool], h0: Tensor) -> tuple[Tensor, Tensor]:
         dropout = self.config.dropout
@@ -43,10 +50,15 @@ class TorchCell(Generator):
             predictions.append(y)
         return torch.stack(predictions), torch.stack(h)
 
+    def both_ways(self, given: PackedSequence, h0: Tensor) -> tuple[Tensor, Tensor]:
+        drop = partial(F.dropout, p=self.config.dropout, training=self.training)
+        top, h_n = sequences.both_ways(list(self.cells), drop, given, h0)
+        return self.readout(top), h_n
+
     def weights(self) -> dict[str, Tensor]:
         cells = {
-            f"{name}_l{layer}": parameter
-            for layer, cell in enumerate(self.cells)
+            f"{name}_{which}": parameter
+            for which, cell in zip(self.config.cells, self.cells, strict=True)
             for name, parameter in cell.named_parameters()
         }
         return cells | {"readout.weight": self.readout.weight, "readout.bias": self.readout.bias}

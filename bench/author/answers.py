@@ -8,6 +8,7 @@ from bench.author.check import Group, Outcome
 from bench.author.outputs import WELL_FORMED
 from bench.author.reading import READING
 from bench.author.subject import NUDGE, Subject, copied, equal, predicted, recording
+from bench.layout import called
 from impls.generator import initial_weights
 
 CHECKS = Group()
@@ -53,7 +54,7 @@ def _modes(subject: Subject) -> Outcome:
     evaluated = subject.call(trial, subject.fresh())
     model = subject.fresh().train()
     with recording(model):
-        trained = model(*subject.arguments(trial))
+        trained = called(model, *subject.arguments(trial))
     if not model.training:
         return "a call in train() left the model in eval()"
     if not subject.near(trained, evaluated):

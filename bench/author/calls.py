@@ -12,6 +12,7 @@ from torch import Tensor
 from bench.author.check import Group, Outcome
 from bench.author.outputs import WELL_FORMED
 from bench.author.subject import BATCH, Subject, copied, equal, predicted, recording
+from bench.layout import called
 
 CHECKS = Group()
 
@@ -82,10 +83,10 @@ def _arguments_unchanged(subject: Subject) -> Outcome:
         before = copied(given)
         model = subject.fresh().train(training)
         with recording(model) if training else torch.inference_mode():
-            outputs = model(*given)
+            outputs = called(model, *given)
         if training and subject.differentiable:
             with contextlib.suppress(RuntimeError):  # autograd notices, and does not say whose
-                sum(output.sum() for output in outputs).backward()
+                torch.cat([each.flatten() for each in outputs]).sum().backward()  # type: ignore[no-untyped-call]
         names = zip(("inputs", "forced", "h0"), given, before, strict=True)
         # The version counts writes, also those that leave the values as they are.
         wrong += [name for name, now, then in names if now._version or not equal((now,), (then,))]

@@ -13,6 +13,7 @@ from bench.author.answers import OUTPUTS_OFF
 from bench.author.check import Group, NotCheckedError, Outcome
 from bench.author.outputs import WELL_FORMED
 from bench.author.subject import BATCH, Subject, predicted, recording
+from bench.layout import called
 from bench.messages import Finding
 from impls import GeneratorConfig
 from impls.generator import Generator
@@ -30,9 +31,10 @@ def _claims(subject: Subject, config: GeneratorConfig, dtype: torch.dtype) -> Ou
         return [Finding("", "ok", f"refused: {answer}")]
     model = subject.created(config, dtype).eval()
     rng = np.random.default_rng((subject.seed, 6))
-    trial = parity.draw_trial(config, rng, np.array(subject.pattern), BATCH, dtype)
+    forced = np.array(subject.pattern) | config.bidirectional
+    trial = parity.draw_trial(config, rng, forced, BATCH, dtype)
     like = torch.empty(0, device=subject.device, dtype=dtype)
-    found = predicted(model, *parity.arguments(trial, like))
+    found = predicted(model, *parity.arguments(trial, like, config))
     exact, _ = parity.expected(model, trial)
     tolerance = parity.tolerance_of(implementation, dtype)
     if found[0].dtype != dtype:
@@ -48,9 +50,9 @@ def _claims(subject: Subject, config: GeneratorConfig, dtype: torch.dtype) -> Ou
 
 
 def _dropped(model: Generator, trial: parity.Trial, like: Tensor) -> Outcome:
-    given = parity.arguments(trial, like)
+    given = parity.arguments(trial, like, model.config)
     with recording(model.train()):
-        one, other = (model(*given)[0] for _ in range(2))
+        one, other = (called(model, *given)[0] for _ in range(2))
     if torch.equal(one, other):
         return "unsupported() gave None, but in train() nothing is dropped; drop, or refuse it"
     return None
@@ -71,6 +73,7 @@ _claim("tanh", nonlinearity="tanh")
 _claim("relu", nonlinearity="relu")
 _claim("no biases", bias=False)
 _claim("dropout", num_layers=2, dropout=0.5)
+_claim("bidirectional", num_layers=2, bidirectional=True)
 
 
 @CHECKS.add("claims: the other dtype", *WELL_FORMED)

@@ -11,6 +11,7 @@ from bench.author.answers import OUTPUTS_OFF
 from bench.author.check import Group, NotCheckedError, Outcome
 from bench.author.outputs import WELL_FORMED
 from bench.author.subject import PATTERN, Array, Subject
+from bench.layout import called
 from bench.messages import Finding
 from impls.generator import Generator
 
@@ -133,12 +134,12 @@ def _backward(
     inputs, forced, h0 = subject.arguments(trial)
     inputs.requires_grad_(to_arguments)
     h0.requires_grad_(to_arguments)
-    predictions, h_n = model(inputs, forced, h0)
+    predictions, h_n = called(model, inputs, forced, h0)
     losses = {
         "predictions": (predictions * parity.copy_of(trial.d_predictions, inputs)).sum(),
         "h_n": (h_n * parity.copy_of(trial.d_h_n, inputs)).sum(),
     }
     loss = losses[only] if only else losses["predictions"] + losses["h_n"]
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     found = {name: weight.grad for name, weight in model.weights().items()}
     return {**found, "inputs": inputs.grad, "h0": h0.grad}

@@ -3,11 +3,14 @@
 import contextlib
 import io
 
+import torch
+
 from bench import environment
 from bench.author.check import Group, Outcome
 from bench.author.outputs import WELL_FORMED
 from bench.author.settings import RANDOM, settings
 from bench.author.subject import Subject, recording
+from bench.layout import called
 
 CHECKS = Group()
 
@@ -18,10 +21,10 @@ def _settings_left(subject: Subject) -> Outcome:
     given = subject.arguments(subject.trial())
     with recording(model):
         before = settings()
-        model(*given)
-        outputs = model.train()(*given)
+        called(model, *given)
+        outputs = called(model.train(), *given)
         if subject.differentiable:
-            sum(output.sum() for output in outputs).backward()
+            torch.cat([output.flatten() for output in outputs]).sum().backward()  # type: ignore[no-untyped-call]
         after = settings()  # in here still: leaving puts the grad mode back
     wrong = [
         f"changed {name}" + (f" from {before[name]} to {now}" if name != RANDOM else "")

@@ -31,7 +31,7 @@ def _output_shapes(subject: Subject) -> Outcome:
     for steps, batch in SMALL_SHAPES:
         expected = (
             (steps, batch, config.input_size),
-            (config.num_layers, batch, config.hidden_size),
+            config.state_shape(batch),
         )
         try:
             found = subject.call(subject.trial(subject.pattern[:steps], batch))

@@ -53,7 +53,8 @@ def _forced_rows(subject: Subject) -> Outcome:
         found, _ = subject.call(replace(trial, inputs=inputs))
         if torch.equal(found[t], base[t]):
             ignored.append(str(t))
-        if t and not subject.close(found[:t], parity.array(base[:t])):
+        forwards = not subject.config.bidirectional
+        if t and forwards and not subject.close(found[:t], parity.array(base[:t])):
             early.append(str(t))
     said = []
     if ignored:
@@ -95,11 +96,11 @@ def _feedback(subject: Subject) -> Outcome:
 def _h0_is_used(subject: Subject) -> Outcome:
     trial = subject.trial()
     base, wrong = subject.call(trial), []
-    for layer in range(subject.plain.num_layers):
+    for number, cell in enumerate(subject.plain.cells):
         other = trial.h0.copy()
-        other[layer] += NUDGE
+        other[number] += NUDGE
         if torch.equal(subject.call(replace(trial, h0=other))[0], base[0]):
-            wrong.append(f"h0 of layer {layer} does not change the predictions")
+            wrong.append(f"h0 of {_layer(cell)} does not change the predictions")
     inputs, forced, _ = subject.arguments(trial)
     none = predicted(subject.model(), inputs, forced, None)
     zeros = subject.call(replace(trial, h0=np.zeros_like(trial.h0)))
@@ -116,9 +117,9 @@ def _h_n(subject: Subject) -> Outcome:
     _, h_n = subject.call(trial, model)
     exact, _ = parity.expected(model, trial)
     wrong = [
-        f"layer {layer} is off by {error:.1e}"
-        for layer in range(subject.plain.num_layers)
-        if not (error := parity.error_of(h_n[layer], exact.h_n[layer])) <= subject.tolerance
+        f"{_layer(cell)} is off by {error:.1e}"
+        for k, cell in enumerate(subject.plain.cells)
+        if not (error := parity.error_of(h_n[k], exact.h_n[k])) <= subject.tolerance
     ]
     if not wrong:
         return None
@@ -129,8 +130,16 @@ def _h_n(subject: Subject) -> Outcome:
     return f"{', '.join(wrong)}; {hint}"
 
 
+def _layer(cell: str) -> str:
+    """``l0_reverse`` in words."""
+    number, _, way = cell.removeprefix("l").partition("_")
+    return f"layer {number}{', backwards,' if way else ''}"
+
+
 def _needs_free_steps(subject: Subject) -> None:
     if not subject.closed_loop:
+        if subject.config.bidirectional:
+            raise NotCheckedError("bidirectional layers run no free steps")
         raise NotCheckedError("it runs no free steps, and says so")
 
 

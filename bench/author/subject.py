@@ -12,6 +12,7 @@ from torch import Tensor
 
 import impls
 from bench import parity
+from bench.layout import called
 from impls import GeneratorConfig
 from impls.generator import Generator
 
@@ -67,7 +68,7 @@ class Subject:
     @property
     def closed_loop(self) -> bool:
         """Whether it runs free steps."""
-        return impls.load(self.name).closed_loop
+        return parity.runs_free_steps(impls.load(self.name), self.config)
 
     @property
     def pattern(self) -> tuple[bool, ...]:
@@ -113,7 +114,8 @@ class Subject:
 
     def arguments(self, trial: parity.Trial) -> tuple[Tensor, Tensor, Tensor]:
         """The trial's inputs, forced and h0."""
-        return parity.arguments(trial, torch.empty(0, device=self.device, dtype=self.dtype))
+        like = torch.empty(0, device=self.device, dtype=self.dtype)
+        return parity.arguments(trial, like, self.config)
 
     def call(self, trial: parity.Trial, model: Generator | None = None) -> tuple[Tensor, Tensor]:
         """Predictions and h_n, in evaluation, without gradients."""
@@ -132,10 +134,9 @@ class Subject:
 def predicted(
     model: Generator, inputs: Tensor, forced: Tensor, h0: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Predictions and h_n, without gradients."""
+    """Predictions (T, B, I) and h_n, without gradients."""
     with torch.inference_mode():
-        outputs: tuple[Tensor, Tensor] = model(inputs, forced, h0)
-    return outputs
+        return called(model, inputs, forced, h0)
 
 
 def copied(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:

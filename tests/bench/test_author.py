@@ -60,6 +60,7 @@ FAULTS = [
     ("TanhOnly", "claims: relu", "compute it, or refuse it with a reason"),
     ("NeedsBiases", "claims: no biases", "raised AssertionError"),
     ("DropsNothing", "claims: dropout", "nothing is dropped"),
+    ("ForwardsAlone", "claims: bidirectional", "gave None, but it is off by"),
     ("Float32Inside", "claims: the other dtype", "off by .*, where 1e-10 is rounding"),
     ("RefusesWithoutAReason", "claims: relu", "gave True; it must give None, or the reason in"),
     ("TakesEverything", "claims: reasons in words", "gave None for float16 on cpu, .* on meta"),
@@ -122,7 +123,7 @@ def test_every_check_is_made_to_fail_by_somebody():
     [
         (SMALL, "float32"),
         (GeneratorConfig(hidden_size=5, num_layers=2, nonlinearity="relu", dropout=0.3), "float64"),
-        (GeneratorConfig(hidden_size=5, bias=False), "float64"),
+        (GeneratorConfig(hidden_size=5, bias=False, batch_first=True), "float64"),
     ],
 )
 def test_without_a_fault_all_is_ok(config, dtype):
@@ -156,6 +157,19 @@ def test_one_that_runs_no_free_steps_is_looked_at_with_all_steps_forced():
     reason = "it runs no free steps, and says so"
     assert unchecked == {"free rows are not read": reason, "predictions are fed back": reason}
     assert found["gradient of weight_hh_l0"].verdict == found["h0 is used"].verdict == "ok"
+
+
+def test_a_bidirectional_model_is_looked_at_with_all_steps_forced():
+    config = GeneratorConfig(hidden_size=5, num_layers=2, bidirectional=True, batch_first=True)
+    found = all_findings("Honest", config)
+    assert failed(found) == []
+    unchecked = {each.name: each.text for each in found.values() if each.verdict == "not checked"}
+    reason = "bidirectional layers run no free steps"
+    assert unchecked == {"free rows are not read": reason, "predictions are fed back": reason}
+    assert found["gradient of weight_hh_l1_reverse"].verdict == "ok"
+    wrong = all_findings("ForwardsAlone", config)
+    assert "h0 of layer 0, backwards, does not change" not in wrong["h0 is used"].text
+    assert {"h_n is the last state", "weights are live"} & set(failed(wrong))
 
 
 def test_what_is_wrong_where_every_step_is_forced_is_found():

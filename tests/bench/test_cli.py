@@ -73,7 +73,14 @@ BAD_OPTIONS = {
     "dropout below 0": (("--dropout", -0.1), "--dropout must be at least 0 and below 1, got -0.1"),
     "dropout nan": (("--dropout", "nan"), "--dropout must be at least 0 and below 1, got nan"),
     "nonlinearity": (("--nonlinearity", "gelu"), "--nonlinearity must be 'tanh' or 'relu'"),
-    "bidirectional": (("--bidirectional",), "--bidirectional is not possible: the backward layer"),
+    "bidirectional and a recipe": (
+        ("--bidirectional", "--workload", "sequence"),
+        "--bidirectional runs forced steps alone, and --recipe quick leaves steps free: the back",
+    ),
+    "bidirectional and free steps": (
+        ("--bidirectional", "--recipe", "none"),
+        "--bidirectional runs forced steps alone, and --workload generate leaves steps free: the",
+    ),
     "batch too large": (("--batch-size", "99999999999"), "--batch-size must be whole numbers"),
     "batch of many digits": (("--batch-size", "9" * 5000), "--batch-size must be whole numbers"),
     "hidden size too large": (("--hidden-size", 10**20), "--hidden-size must be whole numbers"),

@@ -22,6 +22,7 @@ CONFIGS = st.builds(
     hidden_size=st.integers(1, 5),
     num_layers=st.integers(1, 3),
     bias=st.booleans(),
+    bidirectional=st.booleans(),
 )
 FORCED = st.lists(st.booleans(), min_size=0, max_size=6).map(lambda rest: [True, *rest])
 NAMES = st.sampled_from(WORKLOADS)
@@ -43,15 +44,15 @@ def counted_operations(config, workload, batch, forced):
     units, layers, features = (
         range(size) for size in (config.hidden_size, config.num_layers, config.input_size)
     )
-    count = 0
+    count, ways = 0, range(2 if config.bidirectional else 1)
     for _ in range(batch):
         for t, is_forced in enumerate(forced):
-            for layer in layers:
+            for layer, _ in [(layer, way) for layer in layers for way in ways]:
                 for _ in [(to, source) for to in units for source in units]:
                     passes = 3 if workload == "train_step" else 1
                     count += 2 * passes * (t > 0)  # the first state is zero
-                    count += 2 * passes * (layer > 0)  # from the layer below
-            for _ in [(to, source) for to in units for source in features]:
+                    count += 2 * passes * (layer > 0) * len(ways)  # from the layer below
+            for _ in [(to, source) for to in units for source in features for _ in ways]:
                 count += 2 * is_forced
                 count += 2  # the read-out
     return count
@@ -140,7 +141,10 @@ def test_the_limit_is_the_highest_of_its_floors(config, workload, batch, forced,
     }
     if ceilings.step_seconds is not None:
         per_free = config.num_layers
-        floors["latency"] = sum(1 if f else per_free for f in forced) * ceilings.step_seconds
+        per_forced = config.num_layers if config.bidirectional else 1
+        floors["latency"] = (
+            sum(per_forced if f else per_free for f in forced) * ceilings.step_seconds
+        )
     assert found.seconds == pytest.approx(max(floors.values()))
     assert found.seconds == pytest.approx(floors[found.bound])
 

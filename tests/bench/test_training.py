@@ -229,3 +229,20 @@ def test_another_start_than_the_recipes():
     handle.remove()
     for name, weight in expected.items():
         torch.testing.assert_close(starts[0][name], weight.float())
+
+
+def test_batch_first_trains_and_predicts_the_same():
+    from bench.config import EvaluationConfig
+    from bench.evaluation import predict
+
+    config, task = GeneratorConfig(hidden_size=6), TASKS["cosine"]
+    found = []
+    for each in (config, replace(config, batch_first=True)):
+        model = impls.create("manual_cell", each, seed=1)
+        training = train(model, "quick", RECIPES["quick"], task, seed=0, iterations=3)
+        points = np.random.default_rng(0).normal(size=(9, 4, 1))
+        found.append(
+            (training.loss, predict(model, points, EvaluationConfig(points=10, warm_up=3)))
+        )
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
+    np.testing.assert_allclose(found[0][1], found[1][1], atol=1e-5)

@@ -39,6 +39,8 @@ def model(config=CONFIG, dtype=torch.float32, name="manual_cell"):
         st.sampled_from(["tanh", "relu"]),
         st.booleans(),
         st.sampled_from([0.0, 0.25]),
+        st.booleans(),
+        st.booleans(),
     ),
     st.sampled_from([torch.float32, torch.float64]),
 )
@@ -109,9 +111,6 @@ WRONG = {
     ),
     "no model": (lambda p: file_of(p, metadata={"format": FORMAT}), "Invalid JSON"),
     "an unknown field": (lambda p: file_of(p, model_json='{"exec": 1}'), "exec: Unexpected keyw"),
-    "bidirectional": (
-        lambda p: file_of(p, model_json='{"bidirectional": true}'), "bidirectional is not possible"
-    ),
     "pickle": (lambda p: p.write_bytes(pickle.dumps({"a": 1})), "is no file of weights"),
     "empty": (lambda p: p.write_bytes(b""), "is no file of weights"),
     "a header beyond the end": (

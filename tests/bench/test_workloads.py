@@ -55,6 +55,32 @@ def test_the_outcome_is_right(implementation, name):
     assert 0 < error_of_a_call(workload) < 1e-5
 
 
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_batch_first_data_lie_so_in_memory_and_the_outcome_is_right(name):
+    config = GeneratorConfig(hidden_size=8, batch_first=True)
+    _, workload = make("manual_cell", name, config=config)
+    [(_, inputs)] = inputs_of(workload, 1)
+    assert inputs.shape == (3, SHAPES[name], 1)
+    assert inputs.is_contiguous()
+    assert 0 < error_of_a_call(workload) < 1e-5
+
+
+@pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
+def test_bidirectional_layers_have_sequences_that_are_right_and_checked(nonlinearity):
+    config = GeneratorConfig(hidden_size=8, num_layers=2, bidirectional=True)
+    config = replace(config, nonlinearity=nonlinearity)
+    model, workload = make("torch_rnn", "sequence", config=config)
+    assert 0 < error_of_a_call(workload) < LONG_FACTOR * TOLERANCE["float32"]
+    outcome = workload.call()
+    with torch.no_grad():
+        model.weights()["weight_hh_l1_reverse"].mul_(1.01)
+    wrong = workload.call()
+    assert not torch.equal(outcome, wrong)
+    with torch.no_grad():
+        model.load_weights(workload._weights)
+    assert workload.error(workload.freeze(wrong)) > LONG_FACTOR * TOLERANCE["float32"]
+
+
 # Every call of a block has data of its own, and every block other data.
 
 

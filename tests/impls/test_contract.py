@@ -293,7 +293,6 @@ def test_what_is_not_supported_says_why(name):
         ({"nonlinearity": "gelu"}, "nonlinearity must be 'tanh' or 'relu', got 'gelu'"),
         ({"dropout": 1.0}, "dropout must be at least 0 and below 1, got 1.0"),
         ({"dropout": float("nan")}, "dropout .* got nan"),
-        ({"bidirectional": True}, "bidirectional is not possible: .*not predicted yet"),
     ],
 )
 def test_bad_configs(options, message):

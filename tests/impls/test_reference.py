@@ -13,7 +13,7 @@ def drawn(config, rng, steps, batch):
         name: rng.uniform(-0.5, 0.5, size=shape) for name, shape in config.weight_shapes().items()
     }
     inputs = rng.normal(size=(steps, batch, config.input_size))
-    h0 = rng.normal(size=(config.num_layers, batch, config.hidden_size))
+    h0 = rng.normal(size=config.state_shape(batch))
     return weights, inputs, h0
 
 
@@ -42,17 +42,16 @@ def test_one_unit_by_hand():
 @given(
     layers=st.integers(1, 3),
     bias=st.booleans(),
+    bidirectional=st.booleans(),
     rest=st.lists(st.booleans(), min_size=1, max_size=5),
     seed=st.integers(0, 2**31),
 )
 @settings(max_examples=25)
-def test_gradients_by_differences(nonlinearity, layers, bias, rest, seed):
+def test_gradients_by_differences(nonlinearity, layers, bias, bidirectional, rest, seed):
     """The directional derivative of a random linear loss, by central differences."""
-    config = GeneratorConfig(
-        input_size=2, hidden_size=4, num_layers=layers, nonlinearity=nonlinearity, bias=bias
-    )
+    config = GeneratorConfig(2, 4, layers, nonlinearity, bias, bidirectional=bidirectional)
     rng = np.random.default_rng(seed)
-    forced = [True, *rest]
+    forced = [True, *(each or bidirectional for each in rest)]
     weights, inputs, h0 = drawn(config, rng, len(forced), 3)
     d_predictions = rng.normal(size=inputs.shape)
     d_h_n = rng.normal(size=h0.shape)

@@ -6,6 +6,7 @@ import time
 import torch
 from torch import Tensor, nn
 
+from impls import sequences
 from impls.generator import OwnWeights
 from impls.torch_cell import TorchCell
 
@@ -383,6 +384,13 @@ class ThreeFaults(TorchCell):
 
 class NotDifferentiable(TorchCell):
     differentiable = False  # so `forward` refuses to be asked for gradients
+
+
+class ForwardsAlone(TorchCell):
+    def both_ways(self, given, h0):
+        steps = [step for cell in self.cells[::2] for step in (cell, lambda _, h: h)]
+        top, h_n = sequences.both_ways(steps, lambda x: x, given, h0)
+        return self.readout(top), h_n
 
 
 class ForcedOnly(TorchCell):
