@@ -23,6 +23,7 @@ from bench import (
     plugins,
     records,
     render,
+    study,
     summary,
     tables,
 )
@@ -274,6 +275,7 @@ def check(
 
 
 app.command("generate")(generate.command)
+app.command("study")(study.command)
 
 
 @app.command()

@@ -62,11 +62,20 @@ def save(
             figure = scaling(result, *lines)
         else:
             figure = best_worst(result, case) if case else _OF_ALL[name](result)
-        for file in files:
-            metadata = {"Description": stamp}
-            if file.suffix == ".svg":
-                metadata["Date"] = None  # type: ignore[assignment]
-            figure.savefig(file, metadata=metadata)
+        write(figure, files, stamp)
+
+
+def write(figure: Figure, files: Iterable[Path], stamp: str) -> None:
+    """Write a figure down, ``stamp`` in its metadata; the house's style must be on.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    for file in files:
+        metadata = {"Description": stamp}
+        if file.suffix == ".svg":
+            metadata["Date"] = None  # type: ignore[assignment]
+        figure.savefig(file, metadata=metadata)
 
 
 def best_worst(result: Result, case: Case) -> Figure:

@@ -34,14 +34,24 @@ def draw_all(result: Result, source: Path) -> Path:
     Raises:
         OSError: the folder cannot be written to.
     """
+    folder, stamp = prepared(source)
+    for plan in planned(result):
+        _bring_up_to_date(plan, result, folder, stamp)
+    return folder
+
+
+def prepared(source: Path) -> tuple[Path, str]:
+    """The folder beside ``source``, without figures of what was in it before, and their stamp.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
     folder = source.with_suffix("")
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
     stamp = f"{PROGRAM} {version()}, result file sha256 {digest}"
     folder.mkdir(exist_ok=True)
     _remove_figures_of_another_result(folder, stamp)
-    for plan in planned(result):
-        _bring_up_to_date(plan, result, folder, stamp)
-    return folder
+    return folder, stamp
 
 
 def planned(result: Result) -> Iterator[Plan]:

@@ -49,6 +49,8 @@ def parse(path: Path, text: str, head: Any) -> Result:
     Raises:
         BenchError: as `load`.
     """
+    if isinstance(head, dict) and (kind := head.get("kind")) in ("study", "selftest"):
+        raise BenchError(f"{path} is a {kind}'s file: python -m bench {kind} --show {path}")
     if not isinstance(head, dict) or "schema_version" not in head:
         raise BenchError(f"{path} is not a result file: it has no schema_version")
     version = head["schema_version"]

@@ -6,6 +6,7 @@ of its own, whose last line tells how a process ended that can no longer say so 
 
 import contextlib
 import ctypes
+import importlib
 import io
 import multiprocessing
 import os
@@ -56,6 +57,14 @@ class WorkerLostError(Exception):
         self.hung = hung
 
 
+class Limited(Protocol):
+    """What to do, with a limit."""
+
+    @property
+    def time_limit(self) -> float:
+        """Seconds without a sign of life after which a worker counts as hung."""
+
+
 class Worker(Protocol):
     """Who answers a run's questions: the methods of `bench.worker.Session`, by name."""
 
@@ -77,9 +86,15 @@ Start = Callable[[RunConfig, Mapping[str, Entry]], Worker]
 
 
 class Remote:
-    """A worker in a process of its own."""
+    """A worker in a process of its own; ``session``: what answers there, ``module:Class``."""
 
-    def __init__(self, config: RunConfig, entries: Mapping[str, Entry]) -> None:
+    def __init__(
+        self,
+        config: Limited,
+        entries: Mapping[str, Entry],
+        *,
+        session: str = "bench.worker:Session",
+    ) -> None:
         self._limit = config.time_limit
         self._folder = Path(tempfile.mkdtemp(prefix="rnn-bench-"))
         self._log = self._folder / "output"
@@ -87,7 +102,7 @@ class Remote:
         self._connection, other = context.Pipe()
         self._process = context.Process(
             target=_serve,
-            args=(other, str(self._log), os.getpid(), config, dict(entries)),
+            args=(other, str(self._log), os.getpid(), session, config, dict(entries)),
             daemon=True,
         )
         try:
@@ -118,11 +133,16 @@ class Remote:
             raise WorkerLostError(self._end()) from None
         return self._answer(self._limit, on_tick)
 
-    def close(self) -> None:
+    def kill(self) -> None:
+        """End its process, from any thread; who waits for its answer is told that it is lost."""
         if self._process.pid is not None:
             with contextlib.suppress(OSError):  # and what it may have started itself
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.kill()
+
+    def close(self) -> None:
+        self.kill()
+        if self._process.pid is not None:
             self._process.join()
         self._connection.close()
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -208,7 +228,12 @@ class Inline:
 
 
 def _serve(
-    connection: Connection, log: str, parent: int, config: RunConfig, entries: dict[str, Entry]
+    connection: Connection,
+    log: str,
+    parent: int,
+    target: str,
+    config: Limited,
+    entries: dict[str, Entry],
 ) -> None:
     """The worker's life: answer until the other side hangs up."""
     os.setsid()  # the run's Ctrl-C is not for the worker
@@ -221,9 +246,11 @@ def _serve(
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True)  # a crash loses what is not written yet
     try:
-        from bench.worker import Session, failure
+        from bench.worker import failure
 
-        session = Session(config, entries, lambda: connection.send(("tick", None)))
+        module, _, name = target.partition(":")
+        made = getattr(importlib.import_module(module), name)
+        session = made(config, entries, lambda: connection.send(("tick", None)))
     except Exception as error:  # noqa: BLE001 - whatever it is, the run has to be told
         connection.send(("failed", ("raised", f"{type(error).__name__}: {error}")))
         return

@@ -1,0 +1,95 @@
+"""What the studies' figures share: every seed a faint dot, mean and interval plainly."""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bench.looks import WIDTH_INCHES, look
+from bench.studies.schema import StudyResult
+from bench.studies.spread import Spread
+
+TRIVIAL = {"zero": "always zero", "repeat": "last value", "recurrence": "recurrence, float32"}
+DARK = "#444444"
+
+
+def single(ratio: float = 1.2) -> tuple[Figure, Axes]:
+    """A figure of one panel, one column wide; a higher ``ratio`` makes it higher."""
+    figure = Figure(figsize=(WIDTH_INCHES, WIDTH_INCHES / 1.618 * ratio), layout="constrained")
+    return figure, figure.subplots()
+
+
+def panels(count: int, height: float = 1.6) -> tuple[Figure, list[Axes]]:
+    """A figure of ``count`` panels above each other, each so many inches high."""
+    size = (WIDTH_INCHES, height * count + 0.4)
+    figure = Figure(figsize=size, layout="constrained")
+    return figure, list(figure.subplots(count, 1, squeeze=False)[:, 0])
+
+
+def series(
+    axes: Axes,
+    positions: Sequence[float],
+    spreads: Sequence[Spread | None],
+    number: int,
+    label: str | None = None,
+    *,
+    joined: bool = True,
+) -> None:
+    """One line of a panel: its look is that of ``number``.
+
+    Args:
+        axes: the panel.
+        positions: where each spread is, on the horizontal axis.
+        spreads: one a position; None leaves a gap.
+        number: names colour and dash.
+        label: for the legend.
+        joined: whether a line goes through the means; names have no order.
+    """
+    colour, style = look(number)
+    there = [(x, found) for x, found in zip(positions, spreads, strict=True) if found]
+    for x, found in there:
+        axes.plot(
+            [x] * len(found.values),
+            found.values,
+            "o",
+            color=colour,
+            alpha=0.3,
+            markersize=3,
+            markeredgewidth=0,
+        )
+        if found.low is not None:
+            axes.vlines(x, found.low, found.high or found.low, color=colour, linewidth=0.8)
+    axes.plot(
+        [x for x, _ in there],
+        [found.mean for _, found in there],
+        style if joined else "",
+        marker="_",
+        markersize=7,
+        color=colour,
+        label=label,
+    )
+
+
+def trivial(axes: Axes, result: StudyResult, names: Sequence[str] = ("zero",)) -> None:
+    """Dotted lines for what trivial predictors get."""
+    for name in names:
+        if name in result.trivial:
+            mse = result.trivial[name]
+            axes.axhline(mse, color=DARK, linestyle=":", linewidth=0.8)
+            axes.annotate(
+                TRIVIAL.get(name, name),
+                (0.0, mse),
+                xycoords=("axes fraction", "data"),
+                xytext=(2, 1.5),
+                textcoords="offset points",
+                fontsize=6,
+                color=DARK,
+            )
+
+
+def log_error(axes: Axes, found: Sequence[Spread | None], *more: float) -> None:
+    """A log scale that every seed, and each of ``more``, fits; wide intervals are cut there."""
+    values = [value for each in found if each for value in each.values] + list(more)
+    axes.set_yscale("log")
+    if positive := [value for value in values if value > 0.0]:
+        axes.set_ylim(min(positive) / 3.0, max(positive) * 3.0)
