@@ -7,7 +7,6 @@ is fed back carries it too. Beside it the spectral radius of either matrix, and 
 gradients that the training itself met, before they were clipped.
 """
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import numpy as np
 from bench.render import Table
 from bench.studies import words
 from bench.studies.schema import Cell, StudyConfig, StudyResult, Values
+from bench.studies.spread import spread
 from bench.studies.study import Axis, Study, Tick, in_words
 
 if TYPE_CHECKING:
@@ -31,9 +31,11 @@ STARTS: "dict[str, tuple[InitName, float]]" = {
     "orthogonal": ("orthogonal", 1.0),
     "normal_x2": ("normal", 2.0),
 }
+STARTS_IN_WORDS = {"uniform": "uniform", "orthogonal": "orthogonal", "normal_x2": "normal x 2"}
 CHECKPOINTS = (0, 10, 33, 100)  # percent of the iterations
 PATHS = ("forced", "free")
 WARM_UP, DISTANCES, SEQUENCES, DATA_SEED = 100, 200, 16, 2000
+LOWEST = 1e-12  # of a panel
 TOLD = (10, 50, 100)  # distances in the table
 
 MEASURES = (
@@ -59,7 +61,7 @@ def measure(cell: Cell, config: StudyConfig, tick: Tick) -> Values:
     init, gain = STARTS[str(cell.settings["start"])]
     clip: Any = cell.settings["clip"]
     iterations: Any = cell.settings["iterations"]
-    how = replace(trained.recipe(config), init=init, init_gain=gain, clip_norm=clip)
+    how = trained.recipe(config, init=init, init_gain=gain, clip_norm=clip)
     model = trained.created(config, cell.seed)
     restart(model, init, cell.seed, gain)  # as the training will, for the first checkpoint
     due = {at: -(-iterations * at // 100) for at in CHECKPOINTS}
@@ -108,7 +110,7 @@ def _distance_row(result: StudyResult, settings: dict[str, Any], percent: int) -
         cells.append(words.brief(radius, 0))
         curves = result.curves(f"{path}_{percent}", **settings)
         for distance in TOLD:
-            found = words.spread([curve[distance] / curve[0] for curve in curves if curve[0] > 0.0])
+            found = spread([curve[distance] / curve[0] for curve in curves if curve[0] > 0.0])
             cells.append(f"{found.mean:.1e}" if found else words.NOTHING)
     return (*_named(settings), f"{percent}%", *cells)
 
@@ -132,14 +134,19 @@ def _training_table(result: StudyResult) -> Table:
 
 
 def _training_row(result: StudyResult, settings: dict[str, Any]) -> tuple[str, ...]:
-    norms = [words.spread_at(result, name, **settings)[0] for name in ("norm_median", "norm_largest")]
+    norms = [
+        words.spread_at(result, name, **settings)[0] for name in ("norm_median", "norm_largest")
+    ]
     above = result.values("above_one", **settings)
     loss, ran = words.spread_at(result, "training_loss", **settings)
     return (
         *_named(settings),
         *(words.number(found.mean if found else None) for found in norms),
-        words.percent(sum(above) / len(above) if above else None),
-        *(words.number(value) for value in (loss and loss.mean, loss and loss.low, loss and loss.high)),
+        in_percent(sum(above) / len(above) if above else None),
+        *(
+            words.number(value)
+            for value in (loss and loss.mean, loss and loss.low, loss and loss.high)
+        ),
         f"{len(loss.values) if loss else 0} of {ran}",
         str(len(result.values("diverged_at", **settings))),
     )
@@ -151,14 +158,61 @@ def _points(result: StudyResult) -> tuple[dict[str, Any], ...]:
 
 def _named(settings: dict[str, Any]) -> tuple[str, str, str]:
     clip = settings["clip"]
-    return settings["start"], "off" if clip is None else in_words(clip), f"{settings['iterations']:,}"
+    return (
+        settings["start"],
+        "off" if clip is None else in_words(clip),
+        f"{settings['iterations']:,}",
+    )
 
 
 def figures(result: StudyResult) -> "dict[str, Figure]":
-    """Norm against distance, forced and free: a panel a start and clipping."""
-    from bench.studies import gradient_figures
+    """``forced`` and ``free``: norm against distance, a panel a start and clipping."""
+    return {path: _distances(result, path) for path in PATHS}
 
-    return {path: gradient_figures.distances(result, path) for path in PATHS}
+
+def _distances(result: StudyResult, path: str) -> "Figure":
+    """A line a checkpoint; what falls below the panel is not drawn."""
+    from matplotlib.figure import Figure
+
+    from bench.looks import COLOURS, STYLES, WIDTH_INCHES
+    from bench.studies import drawing
+
+    axes_of = result.config.axes
+    starts, clips = axes_of["start"], axes_of["clip"]
+    figure = Figure(figsize=(2 * WIDTH_INCHES, 1.7 * len(clips) + 0.5), layout="constrained")
+    grid = figure.subplots(len(clips), len(starts), sharex=True, sharey=True, squeeze=False)
+    iterations = axes_of["iterations"][-1]
+    for row, clip in zip(grid, clips, strict=True):
+        for axes, start in zip(row, starts, strict=True):
+            for number, percent in enumerate(CHECKPOINTS):
+                settings = {"start": start, "clip": clip, "iterations": iterations}
+                curves = _relative(result.curves(f"{path}_{percent}", **settings))
+                label = f"after {iterations * percent // 100:,} iterations"
+                look = COLOURS[number], STYLES[number % len(STYLES)]
+                drawing.curves(axes, range(DISTANCES + 1), curves, *look, label)
+            axes.axhline(1.0, color="#BBBBBB", linewidth=0.5, zorder=0)
+            said = "no clipping" if clip is None else f"clipped at {in_words(clip)}"
+            axes.set_title(f"{STARTS_IN_WORDS[str(start)]}, {said}", loc="left")
+    grid[0, 0].set_yscale("log")
+    grid[0, 0].set_ylim(*_limits(grid))
+    for axes in grid[-1]:
+        axes.set_xlabel("distance T - t")
+    for axes in grid[:, 0]:
+        axes.set_ylabel("|dL_T/dh_t| / |dL_T/dh_T|")
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    return figure
+
+
+def _relative(curves: list[tuple[float, ...]]) -> list[list[float]]:
+    return [[value / curve[0] for value in curve] for curve in curves if curve[0] > 0.0]
+
+
+def _limits(grid: Any) -> tuple[float, float]:
+    """From what single precision would still tell from nothing, to the largest."""
+    drawn = [line.get_ydata() for axes in grid.flat for line in axes.lines]
+    values = np.concatenate([np.asarray(each, float) for each in drawn])
+    return LOWEST, max(10.0, min(1e30, 3.0 * float(values.max())))
 
 
 STUDY = Study(
