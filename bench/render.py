@@ -9,9 +9,10 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 WORD_COLUMNS = frozenset(
-    ["implementation", "device", "workload", "verdict", "cpu", "cuda", "what it is", "finding"]
-)
-PROSE_COLUMNS = frozenset(["what was found"])
+    ("implementation", "device", "workload", "verdict", "cpu", "cuda", "what it is", "finding",
+     "study", "init", "schedule", "where", "start", "recipe", "front")
+)  # fmt: skip
+PROSE_COLUMNS = frozenset(["what was found", "question", "what is varied"])
 
 Row = tuple[str, ...]
 

@@ -17,7 +17,7 @@ from bench.progress import progress
 from bench.studies import files, words
 from bench.studies.registry import STUDIES
 from bench.studies.schema import StudyConfig, StudyResult
-from bench.studies.study import said
+from bench.studies.study import in_words
 from impls import REGISTRY
 from tasks import TASKS
 
@@ -125,7 +125,10 @@ def _listing() -> render.Table:
         (
             name,
             study.question,
-            "; ".join(f"{axis}: {said(each.values)}" for axis, each in study.axes.items()),
+            "; ".join(
+                f"{axis}: {', '.join(map(in_words, each.values))}"
+                for axis, each in study.axes.items()
+            ),
             str(study.seeds),
         )
         for name, study in STUDIES.items()

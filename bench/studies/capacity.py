@@ -188,8 +188,8 @@ def _front_figure(result: StudyResult, batch_size: Any) -> "Figure":
     axes.set_yscale("log")
     axes.set_xlabel(f"steps per second, {_batch(batch_size)}")
     axes.set_ylabel("MSE on the test set")
-    axes.set_title(f"{result.config.task}, recipe {result.config.recipe}, {iterations:,} iterations",
-                   loc="left")  # fmt: skip
+    trained = f"recipe {result.config.recipe}, {iterations:,} iterations"
+    axes.set_title(f"{result.config.task}, {trained}", loc="left")
     for name, colour in colours.items():
         axes.plot([], [], "s", color=colour, markersize=4, label=name)
     for (layers, nonlinearity), form in forms.items():

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from bench.parity import weight_arrays
-from bench.studies.jacobians import closed, gradient_norms, spectral_radius
+from bench.studies.jacobians import Array, closed, gradient_norms
 from bench.studies.schema import Values
 from bench.studies.study import Tick
 from impls.generator import Generator
@@ -39,7 +40,7 @@ class Checkpoints:
         self._squares = 0.0
         # Before anything is clipped: autograd calls as soon as a gradient is there.
         for parameter in model.parameters():
-            parameter.register_post_accumulate_grad_hook(self._add)
+            parameter.register_post_accumulate_grad_hook(self._add)  # type: ignore[no-untyped-call]
         self._look_where_due()
 
     def ticking(self, tick: Tick) -> Tick:
@@ -85,3 +86,9 @@ class Checkpoints:
             matrix = weights["weight_hh_l0"] if all(forced) else closed(weights)
             self._values[f"{path}_{name}"] = tuple(middle.tolist())
             self._values[f"radius_{path}_{name}"] = spectral_radius(matrix)
+
+
+def spectral_radius(matrix: Array) -> float:
+    """The largest magnitude of an eigenvalue."""
+    # By torch, which keeps to its one thread; those of NumPy's get into each other's way.
+    return float(torch.linalg.eigvals(torch.from_numpy(matrix)).abs().max())

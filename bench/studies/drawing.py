@@ -9,7 +9,8 @@ from bench.looks import WIDTH_INCHES, look
 from bench.studies.schema import StudyResult
 from bench.studies.spread import Spread, spread
 
-TRIVIAL = {"zero": "always zero", "repeat": "last value", "recurrence": "recurrence, float32"}
+# Narrow: they stand beside the panel.
+TRIVIAL = {"zero": "always\nzero", "repeat": "last\nvalue", "recurrence": "recur-\nrence"}
 DARK = "#444444"
 
 
@@ -62,7 +63,7 @@ def series(
     axes.plot(
         [x for x, _ in there],
         [found.mean for _, found in there],
-        style if joined else "",
+        linestyle=style if joined else "none",
         marker="_",
         markersize=7,
         color=colour,
@@ -98,6 +99,15 @@ def curves(
     axes.fill_between(there, lows, highs, color=colour, alpha=0.15, linewidth=0)
 
 
+def places(axes: Axes, names: Sequence[str]) -> None:
+    """A horizontal axis of names, at 0, 1, 2, ...; every other one shaded."""
+    for place in range(1, len(names), 2):
+        axes.axvspan(place - 0.5, place + 0.5, color="#F3F3F3", linewidth=0, zorder=0)
+    axes.set_xlim(-0.5, len(names) - 0.5)
+    axes.set_xticks(range(len(names)), names)
+    axes.tick_params(axis="x", length=0)
+
+
 def trivial(axes: Axes, result: StudyResult, names: Sequence[str] = ("zero",)) -> None:
     """Dotted lines for what trivial predictors get."""
     for name in names:
@@ -106,10 +116,11 @@ def trivial(axes: Axes, result: StudyResult, names: Sequence[str] = ("zero",)) -
             axes.axhline(mse, color=DARK, linestyle=":", linewidth=0.8)
             axes.annotate(
                 TRIVIAL.get(name, name),
-                (0.0, mse),
+                (1.0, mse),
                 xycoords=("axes fraction", "data"),
-                xytext=(2, 1.5),
+                xytext=(2, 0),
                 textcoords="offset points",
+                va="center",
                 fontsize=6,
                 color=DARK,
             )

@@ -4,6 +4,7 @@ A thread a job owns a worker and asks it for one cell after the other. Whatever 
 ends that cell, with its reason; a worker that is lost is replaced.
 """
 
+import contextlib
 import queue
 import threading
 from collections.abc import Callable
@@ -105,6 +106,9 @@ class StudyRun:
                 job.stop()
             for job in jobs:
                 job.join()
+            # Whoever cuts it short may do so while the last cell is written.
+            with contextlib.suppress(OSError):
+                records.save(self.result, self._path)
 
     def _keep(self, found: Done) -> None:
         if isinstance(found, BaseException):

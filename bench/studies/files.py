@@ -41,10 +41,8 @@ def configured(
     for kind, known in (("task", TASKS), ("recipe", RECIPES)):
         if (given := options.get(kind)) is not None and given not in known:
             raise unknown(kind, given, known)
-    if study.tasks and options.get("task") not in study.tasks:
-        raise BenchError(
-            f"study {name} needs --task {' or '.join(study.tasks)}, got {options.get('task')}"
-        )
+    if study.tasks and (task := options.get("task")) not in (None, *study.tasks):
+        raise BenchError(f"study {name} needs --task {' or '.join(study.tasks)}, got '{task}'")
     if options.get("weights") and not study.weights:
         takers = ", ".join(name for name, each in STUDIES.items() if each.weights)
         raise BenchError(f"study {name} trains all that it looks at; --weights is for {takers}")

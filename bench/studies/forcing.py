@@ -118,7 +118,8 @@ def figures(result: StudyResult) -> "dict[str, Figure]":
         everything += found
     drawing.trivial(axes, result)
     drawing.log_error(axes, everything, *([result.trivial["zero"]] if result.trivial else []))
-    axes.set_xticks(range(len(names)), names, rotation=30, ha="right", rotation_mode="anchor")
+    drawing.places(axes, names)
+    axes.tick_params(axis="x", labelrotation=40)
     axes.set_ylabel("MSE on the test set")
     axes.set_title(f"{result.config.task}, H={size}, {iterations:,} iterations", loc="left")
     figure.legend(loc="outside lower center", ncols=2)
@@ -129,7 +130,7 @@ STUDY = Study(
     question="How often should the teacher force the true value?",
     axes={
         "schedule": Axis("when a step runs free", tuple(SCHEDULES), known=tuple(SCHEDULES)),
-        "iterations": Axis("of the training", (1000,)),
+        "iterations": Axis("of the training", (1500,)),
         "hidden_size": Axis("units of the layer, H", (128,), most=16_384),
     },
     measures=MEASURES,

@@ -11,19 +11,27 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.render import Table
+from bench.render import Row, Table
 from bench.studies import words
-from bench.studies.schema import Cell, StudyConfig, StudyResult, Values
+from bench.studies.schema import (
+    Axes,
+    Cell,
+    Setting,
+    Settings,
+    StudyConfig,
+    StudyResult,
+    Values,
+)
 from bench.studies.spread import spread
-from bench.studies.study import Axis, Study, Tick, in_words
+from bench.studies.study import Axis, Study, Tick, in_words, product
+from bench.words import NOTHING
+from bench.words import percent as in_percent
+from tasks import TASKS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from impls.config import InitName
-
-from bench.words import percent as in_percent
-from tasks import TASKS
 
 # The lecture's own start, whose gradient vanishes; one that keeps it; one that explodes.
 STARTS: "dict[str, tuple[InitName, float]]" = {
@@ -31,18 +39,16 @@ STARTS: "dict[str, tuple[InitName, float]]" = {
     "orthogonal": ("orthogonal", 1.0),
     "normal_x2": ("normal", 2.0),
 }
-STARTS_IN_WORDS = {"uniform": "uniform", "orthogonal": "orthogonal", "normal_x2": "normal x 2"}
 CHECKPOINTS = (0, 10, 33, 100)  # percent of the iterations
 PATHS = ("forced", "free")
 WARM_UP, DISTANCES, SEQUENCES, DATA_SEED = 100, 200, 16, 2000
-LOWEST = 1e-12  # of a panel
+NORMS = ("norm_median", "norm_largest")
 TOLD = (10, 50, 100)  # distances in the table
 
 MEASURES = (
     *(f"{path}_{percent}" for percent in CHECKPOINTS for path in PATHS),
     *(f"radius_{path}_{percent}" for percent in CHECKPOINTS for path in PATHS),
-    "norm_median",
-    "norm_largest",
+    *NORMS,
     "above_one",
     "training_loss",
     "diverged_at",
@@ -64,7 +70,7 @@ def measure(cell: Cell, config: StudyConfig, tick: Tick) -> Values:
     how = trained.recipe(config, init=init, init_gain=gain, clip_norm=clip)
     model = trained.created(config, cell.seed)
     restart(model, init, cell.seed, gain)  # as the training will, for the first checkpoint
-    due = {at: -(-iterations * at // 100) for at in CHECKPOINTS}
+    due = {percent: _after(iterations, percent) for percent in CHECKPOINTS}
     steps = WARM_UP + DISTANCES
     paths = {"forced": [True] * steps, "free": [True] * WARM_UP + [False] * DISTANCES}
     sequences = TASKS[config.task].draw(np.random.default_rng(DATA_SEED), SEQUENCES, steps + 1)
@@ -78,141 +84,144 @@ def measure(cell: Cell, config: StudyConfig, tick: Tick) -> Values:
 
 
 def tables(result: StudyResult) -> dict[str, Table]:
-    """The gradient by distance at every checkpoint, and the norms that the training met."""
-    return {"distance": _distance_table(result), "training": _training_table(result)}
+    """``forced`` and ``free``: by distance at each checkpoint; ``training``: the norms it met."""
+    return {path: _distance_table(result, path) for path in PATHS} | {
+        "training": _training_table(result)
+    }
 
 
-def _distance_table(result: StudyResult) -> Table:
+def _distance_table(result: StudyResult, path: str) -> Table:
+    """A section a start and clipping, a row a checkpoint."""
+    matrix, said = {
+        "forced": ("W_hh", "every step forced"),
+        "free": ("W_hh + W_ih V", "free steps, the prediction fed back"),
+    }[path]
     return Table(
-        title="dL_T/dh_t by distance T - t, over that at distance 0",
-        columns=(
-            "start", "clip", "iterations", "at", "radius", *(f"{d} back" for d in TOLD),
-            "radius, free", *(f"{d} back, free" for d in TOLD),
-        ),
+        title=f"How far back a loss is felt, {said}",
+        columns=("start", "clip", "iterations", "radius", *(f"{d} back" for d in TOLD)),
         sections=tuple(
-            tuple(_distance_row(result, settings, percent) for percent in CHECKPOINTS)
-            for settings in _points(result)
+            tuple(_distance_row(result, settings, path, percent) for percent in CHECKPOINTS)
+            for settings in product(result.config.axes)
         ),
         notes=(
-            "Geometric means over the seeds. L_T: squared error of the last step alone; median "
-            f"over {SEQUENCES} sequences of the task. radius: spectral radius of W_hh; every step "
-            "forced. free: of W_hh + W_ih V, the loop closed; no step forced in between. at: "
-            "percent of the iterations.",
+            f"radius: spectral radius of {matrix}, which a step multiplies the state with but for "
+            "tanh'. N back: the norm of dL_T/dh_t at distance T - t = N over that at 0, where L_T "
+            f"is the squared error of the last step alone; median over {SEQUENCES} sequences. "
+            "Geometric means over the seeds, with the 95% interval of the last.",
             *words.lost_notes(result),
         ),
-    )  # fmt: skip
+    )
 
 
-def _distance_row(result: StudyResult, settings: dict[str, Any], percent: int) -> tuple[str, ...]:
-    cells: list[str] = []
-    for path in PATHS:
-        radius, _ = words.spread_at(result, f"radius_{path}_{percent}", **settings)
-        cells.append(words.brief(radius, 0))
-        curves = result.curves(f"{path}_{percent}", **settings)
-        for distance in TOLD:
-            found = spread([curve[distance] / curve[0] for curve in curves if curve[0] > 0.0])
-            cells.append(f"{found.mean:.1e}" if found else words.NOTHING)
-    return (*_named(settings), f"{percent}%", *cells)
+def _distance_row(result: StudyResult, settings: Settings, path: str, percent: int) -> Row:
+    radius, _ = words.spread_at(result, f"radius_{path}_{percent}", **settings)
+    curves = _relative(result.curves(f"{path}_{percent}", **settings))
+    found = [spread([curve[distance] for curve in curves]) for distance in TOLD]
+    last, interval = found[-1], ""
+    if last and last.low is not None and last.high is not None:
+        interval = f" ({last.low:.0e} to {last.high:.0e})"
+    means = [f"{each.mean:.1e}" if each else NOTHING for each in found]
+    start, clip, iterations = settings["start"], settings["clip"], settings["iterations"]
+    return (
+        str(start),
+        _clip(clip),
+        f"{_after(iterations, percent):,}",
+        f"{radius.mean:.3f}" if radius else NOTHING,
+        *means[:-1],
+        means[-1] + interval,
+    )
 
 
 def _training_table(result: StudyResult) -> Table:
-    rows = tuple(_training_row(result, settings) for settings in _points(result))
+    rows = tuple(_training_row(result, settings) for settings in product(result.config.axes))
     return Table(
         title="What the training met",
         columns=(
-            "start", "clip", "iterations", "median norm", "largest norm", "above 1",
-            "training loss", "low", "high", "seeds", "diverged",
+            "start", "clip", "iterations", "median norm", "largest", "above 1",
+            "loss", "low", "high", "seeds", "diverged",
         ),
         sections=(rows,),
         notes=(
-            "norm: of the gradient of an iteration by all weights, before it was clipped; above "
-            "1: how many iterations had a larger one. training loss: geometric mean over the "
-            "seeds of the last twentieth of the iterations, with its 95% interval.",
+            "norm: of the gradient of an iteration by all weights, before it was clipped; "
+            "geometric means over the seeds. above 1: iterations with a larger one. loss: of the last "
+            "twentieth of the iterations; geometric mean over the seeds, with its 95% interval.",
             *words.lost_notes(result),
         ),
     )  # fmt: skip
 
 
-def _training_row(result: StudyResult, settings: dict[str, Any]) -> tuple[str, ...]:
-    norms = [
-        words.spread_at(result, name, **settings)[0] for name in ("norm_median", "norm_largest")
-    ]
+def _training_row(result: StudyResult, settings: Settings) -> Row:
+    norms = [words.spread_at(result, name, **settings)[0] for name in NORMS]
     above = result.values("above_one", **settings)
     loss, ran = words.spread_at(result, "training_loss", **settings)
+    ends = (loss.mean, loss.low, loss.high) if loss else (None, None, None)
     return (
-        *_named(settings),
+        str(settings["start"]),
+        _clip(settings["clip"]),
+        f"{settings['iterations']:,}",
         *(words.number(found.mean if found else None) for found in norms),
         in_percent(sum(above) / len(above) if above else None),
-        *(
-            words.number(value)
-            for value in (loss and loss.mean, loss and loss.low, loss and loss.high)
-        ),
+        *map(words.number, ends),
         f"{len(loss.values) if loss else 0} of {ran}",
         str(len(result.values("diverged_at", **settings))),
     )
 
 
-def _points(result: StudyResult) -> tuple[dict[str, Any], ...]:
-    return STUDY.grid(result.config.axes)  # type: ignore[return-value]
+def _clip(value: Setting) -> str:
+    return "off" if value is None else in_words(value)
 
 
-def _named(settings: dict[str, Any]) -> tuple[str, str, str]:
-    clip = settings["clip"]
-    return (
-        settings["start"],
-        "off" if clip is None else in_words(clip),
-        f"{settings['iterations']:,}",
-    )
-
-
-def figures(result: StudyResult) -> "dict[str, Figure]":
-    """``forced`` and ``free``: norm against distance, a panel a start and clipping."""
-    return {path: _distances(result, path) for path in PATHS}
-
-
-def _distances(result: StudyResult, path: str) -> "Figure":
-    """A line a checkpoint; what falls below the panel is not drawn."""
-    from matplotlib.figure import Figure
-
-    from bench.looks import COLOURS, STYLES, WIDTH_INCHES
-    from bench.studies import drawing
-
-    axes_of = result.config.axes
-    starts, clips = axes_of["start"], axes_of["clip"]
-    figure = Figure(figsize=(2 * WIDTH_INCHES, 1.7 * len(clips) + 0.5), layout="constrained")
-    grid = figure.subplots(len(clips), len(starts), sharex=True, sharey=True, squeeze=False)
-    iterations = axes_of["iterations"][-1]
-    for row, clip in zip(grid, clips, strict=True):
-        for axes, start in zip(row, starts, strict=True):
-            for number, percent in enumerate(CHECKPOINTS):
-                settings = {"start": start, "clip": clip, "iterations": iterations}
-                curves = _relative(result.curves(f"{path}_{percent}", **settings))
-                label = f"after {iterations * percent // 100:,} iterations"
-                look = COLOURS[number], STYLES[number % len(STYLES)]
-                drawing.curves(axes, range(DISTANCES + 1), curves, *look, label)
-            axes.axhline(1.0, color="#BBBBBB", linewidth=0.5, zorder=0)
-            said = "no clipping" if clip is None else f"clipped at {in_words(clip)}"
-            axes.set_title(f"{STARTS_IN_WORDS[str(start)]}, {said}", loc="left")
-    grid[0, 0].set_yscale("log")
-    grid[0, 0].set_ylim(*_limits(grid))
-    for axes in grid[-1]:
-        axes.set_xlabel("distance T - t")
-    for axes in grid[:, 0]:
-        axes.set_ylabel("|dL_T/dh_t| / |dL_T/dh_T|")
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4)
-    return figure
+def _after(iterations: Any, percent: int) -> int:
+    """Iterations done at a checkpoint."""
+    return int(-(-iterations * percent // 100))
 
 
 def _relative(curves: list[tuple[float, ...]]) -> list[list[float]]:
     return [[value / curve[0] for value in curve] for curve in curves if curve[0] > 0.0]
 
 
-def _limits(grid: Any) -> tuple[float, float]:
-    """From what single precision would still tell from nothing, to the largest."""
-    drawn = [line.get_ydata() for axes in grid.flat for line in axes.lines]
-    values = np.concatenate([np.asarray(each, float) for each in drawn])
-    return LOWEST, max(10.0, min(1e30, 3.0 * float(values.max())))
+def figures(result: StudyResult) -> "dict[str, Figure]":
+    """``forced`` and ``free``: norm against distance; ``radius``: through the training."""
+    from bench.studies import gradient_figures
+
+    axes, found = result.config.axes, {}
+    after = [_after(axes["iterations"][-1], percent) for percent in CHECKPOINTS]
+    for path in PATHS:
+        panels = {
+            _titled(settings): [
+                _relative(result.curves(f"{path}_{percent}", **settings)) for percent in CHECKPOINTS
+            ]
+            for settings in _drawn(axes)
+        }
+        found[path] = gradient_figures.distances(panels, len(axes["start"]), after)
+    radii = {
+        path: {
+            _titled(settings): [
+                words.spread_at(result, f"radius_{path}_{percent}", **settings)[0]
+                for percent in CHECKPOINTS
+            ]
+            for settings in _drawn(axes)
+        }
+        for path in PATHS
+    }
+    found["radius"] = gradient_figures.radii(radii, after)
+    return found
+
+
+def _drawn(axes: Axes) -> list[Settings]:
+    """What has a panel: a row a clipping, a column a start."""
+    iterations = axes["iterations"][-1]
+    return [
+        {"start": start, "clip": clip, "iterations": iterations}
+        for clip in axes["clip"]
+        for start in axes["start"]
+    ]
+
+
+def _titled(settings: Settings) -> str:
+    clip = settings["clip"]
+    said = "no clipping" if clip is None else f"clipped at {in_words(clip)}"
+    return f"{str(settings['start']).replace('_x', ' x ')}, {said}"
 
 
 STUDY = Study(

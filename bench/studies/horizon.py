@@ -11,10 +11,11 @@ import numpy as np
 from bench.recipes import RECIPES
 from bench.render import Table
 from bench.studies import words
-from bench.studies.phases import Drift, drift, slopes
+from bench.studies.phases import Array, Drift, drift, slopes
 from bench.studies.schema import Cell, Setting, StudyConfig, StudyResult, Value, Values
 from bench.studies.spread import spread
 from bench.studies.study import FROM_FILE, Axis, Study, Tick
+from bench.words import NOTHING
 from tasks.waves import STEP
 
 if TYPE_CHECKING:
@@ -99,11 +100,12 @@ def summed_up(found: Drift) -> Values:
     }
 
 
-def _in_phase_until(found: Drift) -> "np.typing.NDArray[np.float64]":
+def _in_phase_until(found: Drift) -> Array:
     """For each sequence, the last window's step before it was a quarter off or lost its wave."""
     good = np.abs(found.phase_error) < QUARTER  # not where it is NaN
     windows = np.logical_and.accumulate(good, axis=0).sum(axis=0)
-    return np.concatenate([[0.0], found.steps])[windows]
+    until: Array = np.concatenate([[0.0], found.steps])[windows]
+    return until
 
 
 def tables(result: StudyResult) -> dict[str, Table]:
@@ -143,7 +145,7 @@ def _at(result: StudyResult, recipe: Setting, free_steps: int, told: int) -> tup
         ends = (found.mean, found.low, found.high) if found else (None,) * 3
         cells += [words.number(end) for end in ends]
     waves = _told(result, "with_a_wave", told, **settings)
-    share = f"{100.0 * sum(waves) / len(waves):.0f}%" if waves else words.NOTHING
+    share = f"{100.0 * sum(waves) / len(waves):.0f}%" if waves else NOTHING
     return (str(recipe), f"{told:,}", *cells, share)
 
 
@@ -169,8 +171,8 @@ def _period_table(result: StudyResult) -> Table:
             rows.append((
                 str(recipe),
                 *words.cells(*words.spread_at(result, "period_error", **settings)),
-                f"{min(bias):+.1e} to {max(bias):+.1e}" if bias else words.NOTHING,
-                f"{min(until):,.0f} to {max(until):,.0f}" if until else words.NOTHING,
+                f"{min(bias):+.1e} to {max(bias):+.1e}" if bias else NOTHING,
+                f"{min(until):,.0f} to {max(until):,.0f}" if until else NOTHING,
             ))  # fmt: skip
     return Table(
         title="The period that was found, relative to the true one",

@@ -162,7 +162,8 @@ def figures(result: StudyResult) -> "dict[str, Figure]":
               "input_scale": "input scale"}  # fmt: skip
     zero = [result.trivial["zero"]] if result.trivial else []
     for axes, name in zip(panels, around, strict=True):
-        values, everything = axes_of[name], []
+        numbers = [value for value in axes_of[name] if isinstance(value, int | float)]
+        values, everything = sorted(numbers) or axes_of[name], []
         for number, init in enumerate(axes_of["init"]):
             found = [
                 spread_at(
@@ -180,7 +181,7 @@ def figures(result: StudyResult) -> "dict[str, Figure]":
             everything += found
         drawing.trivial(axes, result)
         drawing.log_error(axes, everything, *zero)
-        axes.set_xticks(range(len(values)), [in_words(value) for value in values])
+        drawing.places(axes, [in_words(value) for value in values])
         axes.set_xlabel(labels[name])
         axes.set_ylabel("MSE / scale²")
     panels[0].set_title(f"{result.config.task}, {steps:,} iterations", loc="left")
@@ -196,12 +197,11 @@ STUDY = Study(
         "hidden_size": Axis("units of the layer, H", (64, 16, 128), most=16_384),
         "nonlinearity": Axis("of the cells", ("tanh", "relu"), known=("tanh", "relu")),
         "input_scale": Axis("what sequences are multiplied with", (1.0, 0.1, 10.0), least=0.0),
-        "iterations": Axis("of the training", (500,)),
+        "iterations": Axis("of the training", (750,)),
     },
     measures=MEASURES,
     measure=measure,
     tables=tables,
     figures=figures,
     grid=grid,
-    seeds=3,
 )

@@ -77,11 +77,6 @@ def back_one(
     return before
 
 
-def spectral_radius(matrix: Array) -> float:
-    """The largest magnitude of an eigenvalue."""
-    return float(np.abs(np.linalg.eigvals(matrix)).max())
-
-
 def closed(weights: Weights) -> Array:
     """W_hh + W_ih V of one layer: what a free step multiplies the state with, but for f'."""
     found: Array = weights["weight_hh_l0"] + weights["weight_ih_l0"] @ weights["readout.weight"]

@@ -56,7 +56,7 @@ def drift(predictions: Array, targets: Array, radians_per_step: float) -> Drift:
     lost = np.logical_or.accumulate(np.abs(ratio) < LOST, axis=0)
     squares = np.square(predictions - targets)
     return Drift(
-        steps=starts + (length - 1) / 2.0,
+        steps=(starts + (length - 1) / 2.0).astype(np.float64),
         phase_error=np.where(lost, np.nan, phase),
         amplitude_error=np.abs(ratio) - 1.0,
         squared_error=np.stack([squares[start : start + length].mean(axis=0) for start in starts]),

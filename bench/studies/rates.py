@@ -58,4 +58,4 @@ def steps_per_second(
     error, most = timed.error(*frozen), LONG_FACTOR * tolerance_of(kind, dtype)
     if error is None or not error <= most:
         raise WrongWorkError(f"{name}: error {error} of what was timed, above {most:.0e}")
-    return timed.steps * batch_size / median(seconds)
+    return float(timed.steps * batch_size / median(seconds))

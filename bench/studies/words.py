@@ -1,10 +1,11 @@
 """Spreads in words: the columns that every study's tables share."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from bench import words
 from bench.render import Row
-from bench.studies.schema import StudyResult
+from bench.studies.schema import CellResult, StudyResult
 from bench.studies.spread import APART, Spread, spread
 from bench.words import NOTHING
 
@@ -86,12 +87,16 @@ def trivial_note(result: StudyResult) -> str:
 
 def lost_notes(result: StudyResult) -> Sequence[str]:
     """Why cells have no values, each reason once, with how many it is of."""
-    reasons: dict[str, int] = {}
-    for cell in result.cells:
-        if cell.status != "ok":
-            reason = f"{cell.status}: {cell.reason}".partition(": the loss of iteration")[0]
-            reasons[reason] = reasons.get(reason, 0) + 1
+    reasons = Counter(_lost(cell) for cell in result.cells if cell.status != "ok")
     return [f"{count} cell{'s' * (count > 1)} {reason}." for reason, count in reasons.items()]
+
+
+def _lost(cell: CellResult) -> str:
+    reason = cell.reason or ""
+    if cell.status == "failed":
+        return f"failed: {reason}"
+    # At which step or iteration, only the file tells.
+    return f"diverged in the {'training' if reason.startswith('training') else 'evaluation'}"
 
 
 def trained_note(result: StudyResult) -> str:

@@ -1,6 +1,7 @@
 """A study's worker: a run's, that measures cells too."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from bench.clock import Stopwatch
 from bench.config import RunConfig
@@ -17,12 +18,14 @@ class Session(RunSession):
     """One worker's life."""
 
     def __init__(self, config: StudyConfig, entries: Mapping[str, Entry], tick: Tick) -> None:
+        sizes = [size for size in config.axes.get("hidden_size", ()) if isinstance(size, int)]
+        model = GeneratorConfig(input_size=TASKS[config.task].input_size)
         run = RunConfig(
             implementations=(config.implementation,),
             baseline=config.implementation,
             dtype=config.dtype,
             task=config.task,
-            model=GeneratorConfig(input_size=TASKS[config.task].input_size),
+            model=replace(model, hidden_size=sizes[0]) if sizes else model,
             seed=config.seed,
             evaluation=config.evaluation,
         )

@@ -13,6 +13,7 @@ COMMANDS = {
     "list": ["list"],
     "show": ["show", "{golden}"],
     "show markdown": ["show", "{golden}", "--markdown"],
+    "studies": ["study"],
     "compare": ["compare", "{golden}", "{golden}"],
 }
 # `-c` stands in for `-m bench`, so that what was imported can be told afterwards.

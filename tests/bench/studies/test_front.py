@@ -1,5 +1,7 @@
 """The front holds what nothing beats, and only that."""
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,7 +29,7 @@ def test_the_order_and_what_is_beaten_do_not_matter(points, random):
 @given(POINTS)
 def test_along_the_front_more_error_buys_more_rate(points):
     found = front(points)
-    for one, other in zip(found, found[1:], strict=False):
+    for one, other in itertools.pairwise(found):
         assert (one.error, one.rate) == (other.error, other.rate) or (
             one.error < other.error and one.rate < other.rate
         )

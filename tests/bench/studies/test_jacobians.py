@@ -6,7 +6,8 @@ import torch
 
 import impls
 from bench.parity import weight_arrays
-from bench.studies.jacobians import closed, gradient_norms, spectral_radius
+from bench.studies.checkpoints import spectral_radius
+from bench.studies.jacobians import closed, gradient_norms
 from impls import GeneratorConfig, reference
 from impls.initial import started
 
