@@ -29,6 +29,7 @@ from impls import Entry
 
 LONGEST_START_SECONDS = 300.0
 GLANCE_SECONDS = 1.0
+SESSION = "bench.worker:Session"
 _PR_SET_PDEATHSIG = 1
 
 
@@ -89,11 +90,7 @@ class Remote:
     """A worker in a process of its own; ``session``: what answers there, ``module:Class``."""
 
     def __init__(
-        self,
-        config: Limited,
-        entries: Mapping[str, Entry],
-        *,
-        session: str = "bench.worker:Session",
+        self, config: Limited, entries: Mapping[str, Entry], *, session: str = SESSION
     ) -> None:
         self._limit = config.time_limit
         self._folder = Path(tempfile.mkdtemp(prefix="rnn-bench-"))
@@ -202,11 +199,11 @@ class Remote:
 class Inline:
     """A worker in this process: what it runs can take the run down. For tests and debuggers."""
 
-    def __init__(self, config: RunConfig, entries: Mapping[str, Entry]) -> None:
-        from bench.worker import Session
-
+    def __init__(
+        self, config: Limited, entries: Mapping[str, Entry], *, session: str = SESSION
+    ) -> None:
         self._on_tick: Callable[[], None] = lambda: None
-        self._session = Session(config, entries, self._tick)
+        self._session = _loaded(session)(config, entries, self._tick)
 
     def ask(
         self, question: str, *arguments: Any, on_tick: Callable[[], None] = lambda: None
@@ -225,6 +222,12 @@ class Inline:
 
     def _tick(self) -> None:
         self._on_tick()
+
+
+def _loaded(target: str) -> Any:
+    """The class of a worker's session, which is imported where it is needed alone."""
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def _serve(
@@ -248,9 +251,7 @@ def _serve(
     try:
         from bench.worker import failure
 
-        module, _, name = target.partition(":")
-        made = getattr(importlib.import_module(module), name)
-        session = made(config, entries, lambda: connection.send(("tick", None)))
+        session = _loaded(target)(config, entries, lambda: connection.send(("tick", None)))
     except Exception as error:  # noqa: BLE001 - whatever it is, the run has to be told
         connection.send(("failed", ("raised", f"{type(error).__name__}: {error}")))
         return

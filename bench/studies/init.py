@@ -5,8 +5,8 @@ input scale, which multiplies the task's sequences. Errors are over the scale sq
 always predicting zero gets the same everywhere.
 """
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -27,30 +27,18 @@ MEASURES = ("relative_mean", "relative_median", "relative_worst", "training_loss
 
 @dataclass(frozen=True, slots=True)
 class Scaled:
-    """A task whose sequences are multiplied: the law that they obey is linear, and stays."""
+    """A task whose sequences are multiplied; all else is the task's own."""
 
     task: Task
     scale: float
 
-    @property
-    def name(self) -> str:
-        """That of the task."""
-        return self.task.name
-
-    @property
-    def input_size(self) -> int:
-        """That of the task."""
-        return self.task.input_size
-
-    @property
-    def recurrence(self) -> tuple[float, float]:
-        """That of the task."""
-        return self.task.recurrence
-
     def draw(self, rng: np.random.Generator, batch: int, points: int) -> Sequences:
         """What the task draws, times the scale."""
         drawn = self.task.draw(rng, batch, points)
-        return Sequences(drawn.inputs * self.scale, drawn.targets * self.scale)
+        return replace(drawn, inputs=drawn.inputs * self.scale, targets=drawn.targets * self.scale)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.task, name)
 
 
 def grid(axes: Axes) -> tuple[Settings, ...]:
@@ -75,7 +63,7 @@ def measure(cell: Cell, config: StudyConfig, tick: Tick) -> Values:
     from bench.studies import trained
 
     settings, scale = cell.settings, float(cell.settings["input_scale"] or 1.0)
-    task = Scaled(TASKS[config.task], scale)
+    task = cast("Task", Scaled(TASKS[config.task], scale))
     model = trained.created(
         config,
         cell.seed,

@@ -106,7 +106,8 @@ def errors(model: Generator, config: StudyConfig, task: Task | None = None) -> V
         NotFiniteError: a prediction was not finite.
     """
     sequences = evaluation.test_set(task or TASKS[config.task], config.evaluation)
-    found = evaluation.evaluate(model, sequences, config.evaluation)
+    # The implementation has passed parity; and a study is about weights that turned out badly too.
+    found = evaluation.evaluate(model, sequences, config.evaluation, check=False)
     return {
         "mse_mean": found.mse_mean,
         "mse_median": found.mse_median,

@@ -46,4 +46,4 @@ class Session(RunSession):
 
     def trivial(self) -> dict[str, float]:
         """Trivial predictors' mean squared errors on the test set, by name."""
-        return {name: found.mse_mean for name, found in self.baselines() if found is not None}
+        return {name: found.mse_mean for name, found in dict(self.baselines()).items()}

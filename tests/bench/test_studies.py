@@ -20,8 +20,9 @@ from bench import figures, records
 from bench.cli import main
 from bench.errors import BenchError
 from bench.recipes import RECIPES, batches
+from bench.remote import Inline
 from bench.render import to_markdown
-from bench.studies import files
+from bench.studies import engine, files
 from bench.studies.forcing import SCHEDULES
 from bench.studies.init import Scaled, circumstances
 from bench.studies.registry import STUDIES
@@ -295,12 +296,28 @@ def test_going_on_with_other_settings_is_refused(tmp_path, bench):
     assert path.read_bytes() == before
 
 
-def test_an_inference_only_implementation_is_refused_and_leaves_no_file(tmp_path, bench):
+class Here(Inline):
+    """A worker in this process."""
+
+    def kill(self):
+        pass
+
+
+REFUSED = {
+    "wrong": ("tests.liars.no_input_gradient:Liar", "is not right: "),
+    "inference only": ("tests.liars.faults:NotDifferentiable", "cannot train: choose another"),
+    "not for the CPU": ("cuda_graph", "cannot train here: not written for cpu"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_who_cannot_train_or_is_wrong_is_never_studied(what, tmp_path, bench, monkeypatch):
+    impl, message = REFUSED[what]
     path = tmp_path / "s.json"
-    liar = "tests.liars.no_input_gradient:Liar"
-    status, _, err = bench("study", "data", "--impl", liar, *SIZES, "--output", path)
-    assert status == 2
-    assert err.startswith(f"error: --impl {liar} is not right: ")
+    monkeypatch.setattr(engine, "Remote", Here)
+    status, out, err = bench("study", "data", "--impl", impl, *SIZES, "--output", path)
+    assert (status, out) == (2, "")
+    assert err.startswith(f"error: --impl {impl} {message}")
     assert not path.exists()
 
 
@@ -311,7 +328,7 @@ def test_a_small_one_from_end_to_end(tmp_path, bench, monkeypatch):
     options = (
         *("study", "data", "--impl", "tests.liars.depends_on_size:Liar", "--seeds", "1"),
         *("--vary", "hidden_size=4,3,5", "--vary", "sequences=2"),
-        *("--iterations", "2", "--test-sequences", "3", "--output", path),
+        *("--iterations", "2", "--test-sequences", "3", "--jobs", "1", "--output", path),
     )
     status, out, err = bench(*options)
     assert status == 1, err
@@ -337,8 +354,9 @@ def test_a_small_one_from_end_to_end(tmp_path, bench, monkeypatch):
     status, _, err = bench("study", "--show", path, "--table", "errors")
     assert (status, "did you mean 'error'?" in err) == (2, True)
 
-    # Without its first cell and its last it goes on to the same end, cell by cell.
-    records.save(result.model_copy(update={"cells": result.cells[1:2]}), path)
+    # Without its first cell it goes on to the same end, in whatever process.
+    records.save(result.model_copy(update={"cells": result.cells[1:]}), path)
+    monkeypatch.setattr(engine, "Remote", Here)
     assert bench("study", "--resume", path, "--jobs", "1")[0] == 1
     again = files.load(path)
     assert [(c.key, c.status, c.values) for c in again.cells] == [
