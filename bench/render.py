@@ -10,7 +10,7 @@ from rich.table import Table as RichTable
 
 WORD_COLUMNS = frozenset(
     ("implementation", "device", "workload", "verdict", "cpu", "cuda", "what it is", "finding",
-     "hyperparameter", "study", "init", "schedule", "where")
+     "hyperparameter", "study", "init", "schedule", "where", "start", "recipe", "front")
 )  # fmt: skip
 PROSE_COLUMNS = frozenset(["what was found", "question", "what is varied"])
 

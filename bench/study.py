@@ -41,6 +41,14 @@ def command(
             show_default=False,
         ),
     ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="horizon: look at these, a .safetensors file that a run has left, and train "
+            "nothing; with --vary recipe=weights,quick that too.",
+            show_default=False,
+        ),
+    ] = None,
     iterations: Annotated[
         str | None,
         typer.Option(help="The same as --vary iterations=VALUES.", show_default=False),
@@ -91,6 +99,7 @@ def command(
         {"sequences": test_sequences},
         task=task,
         recipe=recipe,
+        weights=str(weights) if weights else None,
         implementation=impl,
         seed=seed,
         seeds=seeds,
@@ -101,6 +110,10 @@ def command(
     else:
         path = launch.output_path(output, f"study-{name}", overwrite=overwrite)
     _register(config.implementation)
+    if weights:
+        from bench.weights import load  # torch takes two seconds: all else is told before
+
+        load(weights)
     result = _execute(config, path, jobs, earlier)
     _print(result, path, table, plots, as_json=as_json, as_markdown=as_markdown)
     if any(cell.status == "failed" for cell in result.cells):

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from bench.looks import WIDTH_INCHES, look
 from bench.studies.schema import StudyResult
-from bench.studies.spread import Spread
+from bench.studies.spread import Spread, spread
 
 # Narrow: they stand beside the panel.
 TRIVIAL = {"zero": "always\nzero", "repeat": "last\nvalue", "recurrence": "recur-\nrence"}
@@ -69,6 +69,34 @@ def series(
         color=colour,
         label=label,
     )
+
+
+def curves(
+    axes: Axes,
+    positions: Sequence[float],
+    found: Sequence[Sequence[float]],
+    colour: str,
+    style: str = "-",
+    label: str | None = None,
+) -> None:
+    """Curves of several seeds: each faintly, their geometric mean and its 95 % band plainly.
+
+    Args:
+        axes: the panel.
+        positions: of the longest curve.
+        found: a curve a seed; the mean goes as far as all of them do.
+        colour: of all.
+        style: dash of the mean.
+        label: for the legend.
+    """
+    for curve in found:
+        axes.plot(positions[: len(curve)], curve, color=colour, alpha=0.3, linewidth=0.4)
+    spreads = [each for each in (spread(values) for values in zip(*found, strict=False)) if each]
+    there = positions[: len(spreads)]
+    axes.plot(there, [each.mean for each in spreads], style, color=colour, label=label)
+    lows = [each.mean if each.low is None else each.low for each in spreads]
+    highs = [each.mean if each.high is None else each.high for each in spreads]
+    axes.fill_between(there, lows, highs, color=colour, alpha=0.15, linewidth=0)
 
 
 def places(axes: Axes, names: Sequence[str]) -> None:

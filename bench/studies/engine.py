@@ -56,6 +56,7 @@ class StudyRun:
         self._plan = STUDIES[config.study].cells(config)
         self._entries = {config.implementation: REGISTRY[config.implementation]}
         self._first = Remote(config, self._entries, session=SESSION)
+        self._first_is_taken = False
         try:
             self.result = self._begun(config, jobs, earlier)
             records.save(self.result, path)
@@ -72,17 +73,29 @@ class StudyRun:
         """
         known = {cell.key for cell in self.result.cells}
         todo = [cell for cell in self._plan if cell.key not in known]
+        alone = STUDIES[self.result.config.study].alone
+        self._progress.start(f"study {self.result.config.study}", len(todo))
+        try:
+            self._measure([cell for cell in todo if not alone(cell.settings)], self.result.jobs)
+            # A fresh process a seed, with the machine to itself: what it finds is a time.
+            apart = [cell for cell in todo if alone(cell.settings)]
+            for seed in dict.fromkeys(cell.seed for cell in apart):
+                self._measure([cell for cell in apart if cell.seed == seed], 1)
+        finally:
+            if not self._first_is_taken:
+                self._first.close()
+        return self.result
+
+    def _measure(self, todo: list[Cell], most: int) -> None:
+        """Measure cells by as many workers as ``most``; none of them is left then."""
         cells: queue.SimpleQueue[Cell] = queue.SimpleQueue()
         for cell in todo:
             cells.put(cell)
         done: queue.SimpleQueue[Done] = queue.SimpleQueue()
-        start = self._started
-        jobs = [_Job(start, cells, done) for _ in range(min(self.result.jobs, len(todo)))]
-        if not jobs:
-            self._first.close()
-            return self.result
-        jobs[0].take(self._first)
-        self._progress.start(f"study {self.result.config.study}", len(todo))
+        jobs = [_Job(self._started, cells, done) for _ in range(min(most, len(todo)))]
+        if jobs and not self._first_is_taken:
+            jobs[0].take(self._first)
+            self._first_is_taken = True
         try:
             for job in jobs:
                 job.start()
@@ -96,7 +109,6 @@ class StudyRun:
             # Whoever cuts it short may do so while the last cell is written.
             with contextlib.suppress(OSError):
                 records.save(self.result, self._path)
-        return self.result
 
     def _keep(self, found: Done) -> None:
         if isinstance(found, BaseException):

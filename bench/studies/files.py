@@ -11,7 +11,7 @@ from bench.errors import BenchError, unknown
 from bench.recipes import RECIPES
 from bench.studies.registry import STUDIES
 from bench.studies.schema import Axes, StudyConfig, StudyResult
-from bench.studies.study import Study
+from bench.studies.study import FROM_FILE, Study
 from tasks import TASKS
 
 KIND = "study"
@@ -41,9 +41,14 @@ def configured(
     for kind, known in (("task", TASKS), ("recipe", RECIPES)):
         if (given := options.get(kind)) is not None and given not in known:
             raise unknown(kind, given, known)
+    if study.tasks and (task := options.get("task")) not in (None, *study.tasks):
+        raise BenchError(f"study {name} needs --task {' or '.join(study.tasks)}, got '{task}'")
+    if options.get("weights") and not study.weights:
+        takers = ", ".join(name for name, each in STUDIES.items() if each.weights)
+        raise BenchError(f"study {name} trains all that it looks at; --weights is for {takers}")
     fields = {
         "study": name,
-        "axes": axes(name, study, vary),
+        "axes": _with_weights(axes(name, study, vary), vary, options.get("weights")),
         "seeds": study.seeds,
         "evaluation": dict(evaluation),
         **{field: value for field, value in options.items() if value is not None},
@@ -73,6 +78,22 @@ def axes(name: str, study: Study, vary: Sequence[str]) -> Axes:
         if axis not in found:
             raise BenchError(f"study {name} does not vary {axis}; it varies {', '.join(found)}")
         found[axis] = study.axes[axis].read(axis, values)
+    return found
+
+
+def _with_weights(found: Axes, vary: Sequence[str], weights: str | None) -> Axes:
+    """A file of weights takes the recipes' place, unless these are named too.
+
+    Raises:
+        BenchError: one is asked for without the other.
+    """
+    asked = any(text.startswith("recipe=") for text in vary)
+    if weights and not asked:
+        return {**found, "recipe": (FROM_FILE,)}
+    if weights and FROM_FILE not in found["recipe"]:
+        raise BenchError(f"--weights needs {FROM_FILE} among --vary recipe=VALUES")
+    if not weights and FROM_FILE in found.get("recipe", ()):
+        raise BenchError(f"--vary recipe={FROM_FILE} needs --weights FILE")
     return found
 
 

@@ -23,14 +23,16 @@ class StudyConfig(StrictModel):
 
     ``axes``: name -> the settings that are tried. ``seed`` is the first of ``seeds``, each of which
     names the weights, the data and the coin flips of one repetition of the whole grid.
-    ``recipe``: what is kept of the training where no axis varies it. ``time_limit``: seconds
-    without a sign of life after which a cell counts as hung.
+    ``recipe``: what is kept of the training where no axis varies it. ``weights``: a file of trained
+    ones, for a study that looks at them. ``time_limit``: seconds without a sign of life after which
+    a cell counts as hung.
     """
 
     study: Name
     task: str = "cosine"
     implementation: Name = "fused_cpu"
     recipe: str = "quick"
+    weights: str | None = None
     dtype: Dtype = "float32"
     seed: Annotated[int, Field(ge=0, lt=2**32 - 10_000)] = 0
     seeds: Annotated[int, Field(ge=1, le=10_000)] = 5

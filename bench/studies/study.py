@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 UNLIMITED = "unlimited"
+FROM_FILE = "weights"  # instead of a recipe: nothing is trained
 Tick = Callable[[], None]
 
 
@@ -103,6 +104,11 @@ class Study:
         figures: name -> figure of it, made where matplotlib has the house's style.
         grid: the points of the grid that the axes span; the whole of it, where it is left out.
         seeds: how many repetitions.
+        alone: whether cells of such settings are measured after all others, never two at once: in
+            a fresh process a seed, for what they find is a time.
+        weights: whether it can look at a file of trained weights, as `FROM_FILE` says; whatever
+            the seed that is one cell.
+        tasks: those that it makes sense for; empty for all.
     """
 
     question: str
@@ -113,6 +119,9 @@ class Study:
     figures: Callable[[StudyResult], "dict[str, Figure]"]
     grid: Callable[[Axes], Sequence[Settings]] = product
     seeds: int = 5
+    alone: Callable[[Settings], bool] = lambda _: False
+    weights: bool = False
+    tasks: tuple[str, ...] = ()
 
     def cells(self, config: StudyConfig) -> tuple[Cell, ...]:
         """Every cell, seed by seed: a study that is cut short has whole repetitions."""
@@ -121,6 +130,7 @@ class Study:
             Cell(settings=point, seed=seed)
             for seed in range(config.seed, config.seed + config.seeds)
             for point in points
+            if seed == config.seed or FROM_FILE not in point.values()
         )
 
 

@@ -1,13 +1,15 @@
 """A cell's training and its error; imported in a worker alone, for it needs torch."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 import impls
-from bench import evaluation
+from bench import evaluation, weights
+from bench.errors import BenchError
 from bench.evaluation import NotFiniteError
 from bench.recipes import RECIPES, Recipe
 from bench.studies.schema import Cell, StudyConfig, Values
@@ -32,6 +34,27 @@ def created(config: StudyConfig, seed: int, **model: Any) -> Generator:
     sizes = {"input_size": TASKS[config.task].input_size} | model
     dtype: torch.dtype = getattr(torch, config.dtype)
     return impls.create(config.implementation, GeneratorConfig(**sizes), dtype=dtype, seed=seed)
+
+
+def from_file(config: StudyConfig) -> Generator:
+    """The generator whose weights the study's file holds, in their own dtype.
+
+    Raises:
+        BenchError: there is no such file, or its model is not the task's or the implementation's.
+    """
+    saved = weights.load(Path(config.weights or ""))
+    if saved.model.input_size != (wanted := TASKS[config.task].input_size):
+        raise BenchError(
+            f"{config.weights} predicts {saved.model.input_size} features; task {config.task} has "
+            f"{wanted}"
+        )
+    dtype = next(iter(saved.weights.values())).dtype
+    try:
+        model = impls.create(config.implementation, saved.model, dtype=dtype)
+    except ValueError as error:
+        raise BenchError(f"{config.weights}: {error}") from None
+    model.load_weights(saved.weights)
+    return model
 
 
 def train_cell(
@@ -61,7 +84,7 @@ def train_cell(
     Raises:
         DivergedError: a loss was not finite.
     """
-    iterations = cell.settings.get("iterations")
+    iterations = options.pop("iterations", cell.settings.get("iterations"))
     training = train(
         model,
         config.recipe,
@@ -108,4 +131,4 @@ def single_step_error(model: Generator, config: StudyConfig) -> float:
     if not np.isfinite(found).all():
         raise NotFiniteError("a prediction of single steps is not finite")
     skip = config.evaluation.warm_up
-    return float(evaluation.squared_errors(found, sequences.targets, skip).mean())
+    return float(evaluation.judged_errors(found, sequences, skip).mean())
