@@ -32,7 +32,9 @@ class Recipe:
         batch_size: fresh sequences in each.
         points: points of a sequence at the first and, linearly in between, at the last iteration.
         learning_rate: Adam's; with ``schedule="one_cycle"`` the peak (Smith and Topin, 2018).
-        schedule: ``"constant"`` or ``"one_cycle"``.
+        schedule: ``"constant"``, ``"one_cycle"`` or ``"quadratic"``: up over a tenth of the
+            iterations, then down with the square of those that are left, which gives the low rates,
+            where the error falls most, more of the time.
         muon_rate: Muon's (Jordan, 2024), in place of Adam for the recurrent matrices: the spectral
             norm of an update is about that, whatever the gradient. None leaves all to Adam, whose
             updates of 1e-3 an entry can add up to a norm of 0.1, beyond which a state that is to be
@@ -45,6 +47,8 @@ class Recipe:
         init: where the matrices of the recurrence start from, by `impls.initial`; None keeps the
             generator's own.
         init_gain: what that start is multiplied with.
+        rewind_above: a loss of so many times the median of the last ones takes the training back to
+            before it (see `bench.rewinding`); None lets it be.
         sequences: distinct sequences that all batches are drawn from; None draws fresh ones always.
 
     Raises:
@@ -56,7 +60,7 @@ class Recipe:
     batch_size: Annotated[int, Field(ge=1, le=100_000)]
     points: tuple[Points, Points]
     learning_rate: Rate
-    schedule: Literal["constant", "one_cycle"]
+    schedule: Literal["constant", "one_cycle", "quadratic"]
     muon_rate: Rate | None = None
     forced_steps: Count
     free_probability: tuple[Probability, Probability] | Literal["lab"]
@@ -64,6 +68,7 @@ class Recipe:
     clip_norm: Annotated[float, Field(gt=0.0, le=1e9)] | None = None
     init: InitName | None = None
     init_gain: Annotated[float, Field(gt=0.0, le=1e6)] = 1.0
+    rewind_above: Annotated[float, Field(gt=1.0, le=1e9)] | None = None
     sequences: Annotated[int, Field(ge=1, le=10**6)] | None = None
 
     def __post_init__(self) -> None:

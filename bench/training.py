@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -11,6 +12,7 @@ from bench.layout import called
 from bench.measure import synchronise
 from bench.muon import Muon
 from bench.recipes import Batch, Recipe, batches
+from bench.rewinding import Rewinding
 from bench.schema import Training
 from impls.config import InitName
 from impls.generator import Generator
@@ -63,7 +65,8 @@ def train(
     parameters = list(model.parameters())
     device = parameters[0].device
     optimisers = _optimisers(recipe, model)
-    schedules = [_schedule(recipe, each, iterations) for each in optimisers]
+    schedules = list(filter(None, (_schedule(recipe, each, iterations) for each in optimisers)))
+    rewinding = Rewinding(model, optimisers, recipe.rewind_above)
     losses = []
     synchronise(device)
     watch = Stopwatch()
@@ -71,15 +74,19 @@ def train(
         model.zero_grad()
         loss = batch_loss(model, batch, recipe.loss_warm_up)
         loss.backward()  # type: ignore[no-untyped-call]
-        if recipe.clip_norm is not None:
-            nn.utils.clip_grad_norm_(parameters, recipe.clip_norm)
-        for optimiser, schedule in zip(optimisers, schedules, strict=True):
-            optimiser.step()
-            if schedule is not None:
-                schedule.step()
         losses.append(loss.item())
-        if not torch.isfinite(loss):
+        if not np.isfinite(losses[-1]):
             raise DivergedError(iteration, losses[-1])
+        if rewinding.leapt(losses[-1]):
+            rewinding.rewind()
+        else:
+            if recipe.clip_norm is not None:
+                nn.utils.clip_grad_norm_(parameters, recipe.clip_norm)
+            for optimiser in optimisers:
+                optimiser.step()
+            rewinding.keep(losses[-1])
+        for schedule in schedules:  # by iterations, and so the same whatever was taken back
+            schedule.step()
         on_iteration()
     synchronise(device)
     return Training(
@@ -135,11 +142,15 @@ def _optimisers(recipe: Recipe, model: Generator) -> list[torch.optim.Optimizer]
 
 def _schedule(
     recipe: Recipe, optimiser: torch.optim.Optimizer, iterations: int
-) -> torch.optim.lr_scheduler.OneCycleLR | None:
-    """One cycle up to the optimiser's own rate and down to nothing; its momentum stays."""
+) -> torch.optim.lr_scheduler.LRScheduler | None:
+    """Up to the optimiser's own rate and down to nothing; its momentum stays."""
     # The rise must be longer than one iteration: OneCycleLR divides by what it is longer.
     if recipe.schedule == "constant" or iterations * RISE <= 1.0:
         return None
+    if recipe.schedule == "quadratic":
+        return torch.optim.lr_scheduler.LambdaLR(
+            optimiser, lambda iteration: _quadratic((iteration + 1) / iterations)
+        )
     return torch.optim.lr_scheduler.OneCycleLR(
         optimiser,
         max_lr=optimiser.param_groups[0]["lr"],
@@ -147,3 +158,10 @@ def _schedule(
         pct_start=RISE,
         cycle_momentum=False,
     )
+
+
+def _quadratic(done: float) -> float:
+    """Share of the highest rate when a training is ``done``, in (0, 1]: half of `RISE` up to it."""
+    if done < RISE / 2.0:
+        return done / (RISE / 2.0)
+    return float(((1.0 - done) / (1.0 - RISE / 2.0)) ** 2)
