@@ -223,10 +223,20 @@ def _recipe_path(output: Path | None, plan: Plan, *, overwrite: bool) -> Path:
 
 
 def _check_sqlite(url: str) -> None:
-    """SQLite says of a folder that is not there only that it cannot open the file."""
-    path = url.removeprefix("sqlite:///").partition("?")[0]
-    if path != url and path and not Path(path).parent.is_dir():
-        folder = Path(path).parent
+    """What is kept in memory cannot be gone on with; of a missing folder SQLite says too little.
+
+    Raises:
+        BenchError: so it is.
+    """
+    if not url.startswith("sqlite"):
+        return
+    path = url.partition(":///")[2].partition("?")[0]
+    if path in ("", ":memory:"):
+        raise BenchError(
+            f"--storage {url} keeps nothing; name a file, such as sqlite:///results/study.db"
+        )
+    folder = Path(path).parent
+    if not folder.is_dir():
         raise BenchError(f"--storage {url}: there is no folder {folder}; create it first")
 
 
