@@ -143,8 +143,8 @@ def _training_table(result: StudyResult) -> Table:
         sections=(rows,),
         notes=(
             "norm: of the gradient of an iteration by all weights, before it was clipped; "
-            "geometric means over the seeds. above 1: iterations with a larger one. loss: of the last "
-            "twentieth of the iterations; geometric mean over the seeds, with its 95% interval.",
+            "geometric means over the seeds. above 1: iterations with a larger one. loss: of the "
+            "last twentieth of the iterations; geometric mean over the seeds, with its interval.",
             *words.lost_notes(result),
         ),
     )  # fmt: skip
