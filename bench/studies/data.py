@@ -59,14 +59,14 @@ def tables(result: StudyResult) -> dict[str, Table]:
 
 
 def _row(result: StudyResult, **settings: object) -> tuple[str, ...]:
-    loss, ran = spread_at(result, "training_loss", **settings)
+    loss, _ = spread_at(result, "training_loss", **settings)
     several = len(result.config.axes["hidden_size"]) > 1
     return (
         *((str(settings["hidden_size"]),) if several else ()),
         f"{settings['iterations']:,}",
         in_words(settings["sequences"]),  # type: ignore[arg-type]
         *words.cells(*spread_at(result, "mse_mean", **settings)),
-        words.brief(loss, ran),
+        words.number(loss.mean if loss else None),
     )
 
 
@@ -104,7 +104,7 @@ def figures(result: StudyResult) -> "dict[str, Figure]":
     axes.set_xlabel("distinct training sequences")
     axes.set_ylabel("MSE on the test set")
     axes.set_title(f"{result.config.task}, H={hidden_size}", loc="left")
-    axes.legend()
+    figure.legend(loc="outside lower center", ncols=2)
     return {"error": figure}
 
 

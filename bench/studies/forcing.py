@@ -89,11 +89,12 @@ def tables(result: StudyResult) -> dict[str, Table]:
 
 
 def _row(result: StudyResult, names: list[str], **settings: object) -> tuple[str, ...]:
+    single, _ = spread_at(result, "single_step", **settings)
     return (
         *(f"{settings[name]:,}" for name in names),
         str(settings["schedule"]),
         *words.cells(*spread_at(result, "mse_mean", **settings)),
-        words.brief(*spread_at(result, "single_step", **settings)),
+        words.number(single.mean if single else None),
     )
 
 

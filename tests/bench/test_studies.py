@@ -16,18 +16,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import figures, records
+from bench import evaluation, figures, records
 from bench.cli import main
-from bench.errors import BenchError
+from bench.errors import BenchError, WrongWorkError
 from bench.recipes import RECIPES, batches
 from bench.remote import Inline
 from bench.render import to_markdown
-from bench.studies import engine, files
+from bench.studies import engine, files, trained
 from bench.studies.forcing import SCHEDULES
 from bench.studies.init import Scaled, circumstances
 from bench.studies.registry import STUDIES
 from bench.studies.schema import CellResult, StudyResult
 from bench.studies.spread import spread
+from bench.training import restart
 from tasks import TASKS
 from tests.bench.started import started_in_a_terminal
 from tests.bench.synthetic import place
@@ -422,3 +423,15 @@ def test_axes_read_what_they_write():
             assert all(map(each.holds, each.values)), (name, axis)
     with pytest.raises(BenchError, match="unknown study"):
         files.configured("x", (), {})
+
+
+def test_weights_whose_states_part_chaotically_are_judged_in_a_study_alone():
+    """Rounding grows to the size of the predictions: no reference can tell right from wrong."""
+    config = files.configured("init", (), {"sequences": 20}, implementation="manual_cell")
+    model = trained.created(config, 0, hidden_size=32)
+    restart(model, "kaiming_normal", 0, gain=2.0)
+    sequences = evaluation.test_set(TASKS["cosine"], config.evaluation)
+    with pytest.raises(WrongWorkError):
+        evaluation.evaluate(model, sequences, config.evaluation)
+    errors = trained.errors(model, config)
+    assert 0.1 < errors["mse_mean"] < errors["mse_worst"] < 100.0
