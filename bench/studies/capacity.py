@@ -175,7 +175,8 @@ def _front_figure(result: StudyResult, batch_size: Any) -> "Figure":
     iterations = found.iterations[-1]
     figure = Figure(figsize=(2 * WIDTH_INCHES, 3.6), layout="constrained")
     axes = figure.subplots()
-    colours = {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(found.timed)}
+    many = (*COLOURS, "#999999", "#882255")
+    colours = {name: many[number % len(many)] for number, name in enumerate(found.timed)}
     forms = _forms(found.sizes)
     for size in found.sizes:
         error, _ = found.error(size, iterations)

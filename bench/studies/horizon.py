@@ -32,6 +32,7 @@ CURVES = {
 }
 MEASURES = ("steps", *CURVES, "with_a_wave", "period_error", "period_bias", "in_phase_until",
             "training_loss")  # fmt: skip
+PERIOD = 2.0 * np.pi / STEP
 QUARTER = np.pi / 2.0  # a wave that far off is no better than none
 
 
@@ -215,7 +216,9 @@ def figures(result: StudyResult) -> "dict[str, Figure]":
             drawing.curves(axes, steps, found, colour, style, str(recipe))
     for axes, label in zip(panels, CURVES.values(), strict=True):
         axes.set_xscale("log")
+        axes.set_xlim(0.4 * PERIOD, free_steps)
         axes.set_yscale("log")
+        axes.yaxis.set_minor_formatter("")
         axes.set_ylabel(label)
     panels[1].axhline(QUARTER, color=drawing.DARK, linestyle=":", linewidth=0.8)
     panels[1].annotate(
@@ -223,8 +226,6 @@ def figures(result: StudyResult) -> "dict[str, Figure]":
         xytext=(2, 1.5), textcoords="offset points", fontsize=6, color=drawing.DARK,
     )  # fmt: skip
     drawing.trivial(panels[0], result)
-    for axes in panels[1:]:
-        axes.sharex(panels[0])
     panels[-1].set_xlabel("free steps")
     panels[0].set_title(result.config.task, loc="left")
     panels[0].legend()
