@@ -8,7 +8,8 @@ def upgraded(data: dict[str, Any]) -> dict[str, Any]:
 
     Whatever is not as its schema has it is left for the validation to name.
     """
-    for version, step in ((1, _from_schema_1), (2, _from_schema_2), (3, _from_schema_3)):
+    steps = (_from_schema_1, _from_schema_2, _from_schema_3, _from_schema_4)
+    for version, step in enumerate(steps, start=1):
         if data.get("schema_version") == version:
             step(data)
             data = data | {"schema_version": version + 1}
@@ -45,6 +46,13 @@ def _from_schema_3(data: dict[str, Any]) -> None:
     """Schema 3 had wall time alone: nobody had asked the device."""
     for row in _rows(data):
         row.update(device_seconds=None, device_operations=None)
+
+
+def _from_schema_4(data: dict[str, Any]) -> None:
+    """Schema 4 knew neither other tasks than waves, nor recipes and weights from files.
+
+    What is new has defaults that say so; there is nothing to change.
+    """
 
 
 def _rows(data: dict[str, Any]) -> list[dict[str, Any]]:

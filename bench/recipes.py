@@ -123,6 +123,7 @@ RECIPES: dict[str, Recipe] = {
         loss_warm_up=50,
         clip_norm=1.0,
         init="orthogonal",
+        rewind_above=10.0,
     ),
 }
 

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 from bench.config import CaseKey, RunConfig, StrictModel
 from impls import GeneratorConfig
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 # What comes from somebody else's file must be able to name a file and a row, and nothing else.
 NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,99}$"
@@ -355,7 +355,7 @@ class Process(StrictModel):
 class Result(StrictModel):
     """A whole result file."""
 
-    schema_version: Literal[4] = 4
+    schema_version: Literal[5] = 5
     created_at: str
     config: RunConfig
     environment: Environment

@@ -83,6 +83,12 @@ def same_registry():
 @pytest.fixture
 def golden() -> Path:
     """A result file of today's schema, as it must stay readable."""
+    return GOLDEN / "result-5.json"
+
+
+@pytest.fixture
+def golden_4() -> Path:
+    """A result file of schema 4, as it must stay readable."""
     return GOLDEN / "result-4.json"
 
 

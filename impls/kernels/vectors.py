@@ -9,6 +9,7 @@ the widths decide the speed alone, never whether it runs.
 """
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,12 @@ def compiled(function: Any) -> Any:
     return numba.njit(nogil=True, cache=True, error_model="numpy")(function)
 
 
-VECTOR_BYTES = 64 if "avx512f" in llvm.get_host_cpu_features() else 32
+def vector_bytes(features: Mapping[str, bool]) -> int:
+    """What a register holds, by LLVM's features of a processor: it names what is missing too."""
+    return 64 if features.get("avx512f", False) else 32
+
+
+VECTOR_BYTES = vector_bytes(llvm.get_host_cpu_features())
 # A block of sums: so many sequences by so many vectors. LLVM loads a whole row of weights and a
 # number of each state before it multiplies: 16 + 4 + 4 of the 32 registers of AVX-512, 8 + 2 + 4 of
 # the 16 of AVX2. With more (6 by 4) it kept the sums in memory, at half the speed.

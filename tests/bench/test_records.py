@@ -32,7 +32,7 @@ def test_files_from_before_a_process_could_take_more_rounds_are_read(golden, tmp
     assert load(path).config.sampling_seconds == 0.0  # their rounds were what was asked for
 
 
-def test_the_field_names_of_schema_4(golden):
+def test_the_field_names_of_schema_5(golden):
     """Whoever reads result files without our code relies on these names."""
     data = json.loads(golden.read_text())
     assert list(data) == [
@@ -89,12 +89,25 @@ def test_the_golden_file_has_everything_that_a_run_writes(golden):
             assert row.steps_per_second.low is not None
 
 
+# Schema 4: waves alone, and recipes by name.
+
+
+def test_a_file_of_schema_4_still_loads(golden_4):
+    old, result = json.loads(golden_4.read_text()), load(golden_4)
+    assert (old["schema_version"], result.schema_version) == (4, 5)
+    new = json.loads(dumps(result.model_dump(mode="json")))
+    for data in (new, old):  # all else is as it was
+        data.pop("schema_version")
+    without_what_came_with_schema_5(new)
+    assert new == old
+
+
 # Schema 3: wall time alone.
 
 
 def test_a_file_of_schema_3_still_loads(golden_3):
     old, result = json.loads(golden_3.read_text()), load(golden_3)
-    assert (old["schema_version"], result.schema_version) == (3, 4)
+    assert (old["schema_version"], result.schema_version) == (3, 5)
     rows = [row for holder in (*result.cases, *result.controls) for row in holder.throughput]
     assert len(rows) == 12
     assert {(row.device_seconds, row.device_operations) for row in rows} == {(None, None)}
@@ -122,6 +135,9 @@ def without_what_came_with_schema_5(data):
     for accuracy in filter(None, (case["accuracy"] for case in data["cases"])):
         assert [accuracy.pop(name) for name in ("forced_steps", "answers")] == [None, None]
         assert [accuracy[end].pop("inputs") for end in ("best", "worst")] == [None, None]
+    assert [data["config"].pop(name) for name in ("own_recipe", "weights")] == [None, None]
+    for model in (data["config"]["model"], *(case["model"] for case in data["cases"])):
+        assert model.pop("batch_first") is False
 
 
 def test_what_a_device_did_is_written_and_read(golden, tmp_path):
@@ -140,7 +156,7 @@ def test_what_a_device_did_is_written_and_read(golden, tmp_path):
 def test_a_file_of_schema_2_still_loads(golden_2, golden, tmp_path):
     old, result = json.loads(golden_2.read_text()), load(golden_2)
     assert (old["schema_version"], old["config"]["threads"]) == (2, 1)
-    assert (result.schema_version, result.config.threads) == (4, (1,))
+    assert (result.schema_version, result.config.threads) == (5, (1,))
     rows = [row for holder in (*result.cases, *result.controls) for row in holder.throughput]
     assert len(rows) == 12
     assert {row.threads for row in rows} == {found.threads for found in result.ceilings} == {1}
@@ -182,7 +198,7 @@ def test_damaged_threads_of_schema_2_are_named(value, golden_2, tmp_path):
 def test_a_file_of_schema_1_still_loads(golden_1, tmp_path):
     old, result = json.loads(golden_1.read_text()), load(golden_1)
     assert old["schema_version"] == 1
-    assert (result.schema_version, result.config.processes) == (4, 1)
+    assert (result.schema_version, result.config.processes) == (5, 1)
     assert result.processes == result.controls == result.canaries == result.ceilings == ()
     assert [case.implementation for case in result.cases] == old["config"]["implementations"]
     for case, old_case in zip(result.cases, old["cases"], strict=True):
@@ -341,7 +357,7 @@ EDITS = {
     "a run of no processes": ("config.processes", 0, "greater than or equal to 1"),
     "a cache of no size": ("environment.caches.L2", 0, "greater than or equal to 1"),
     "a gpu of schema 1": ("environment.gpu", ["NVIDIA T4"], "object"),
-    "older schema": ("schema_version", 0, "Input should be 4"),
+    "older schema": ("schema_version", 0, "Input should be 5"),
     "odd schema": ("schema_version", "1", "must be a whole number, got '1'"),
     "true for a version": ("schema_version", True, "must be a whole number, got True"),
 }
@@ -398,10 +414,10 @@ MISFITS = {
         r"config\.evaluation: .*warm_up must leave steps to predict",
     ),
     "newer schema": (
-        lambda d: d.update(schema_version=5),
-        "schema version 5, newer than the 4 that this rnn-bench reads; upgrade",
+        lambda d: d.update(schema_version=6),
+        "schema version 6, newer than the 5 that this rnn-bench reads; upgrade",
     ),
-    "a huge version": (lambda d: d.update(schema_version=10**400), "newer than the 4"),
+    "a huge version": (lambda d: d.update(schema_version=10**400), "newer than the 5"),
     "no schema": (lambda d: d.pop("schema_version"), "not a result file: it has no schema_version"),
 }
 

@@ -17,6 +17,7 @@ from bench.resources import peak_memory_bytes
 from impls import GeneratorConfig
 from impls.fused_cpu import _Rollout
 from impls.kernels.tanh import tanh
+from impls.kernels.vectors import vector_bytes
 from tests.impls.answers import (
     assert_two_callers_get_what_each_gets_alone,
     drawn,
@@ -234,3 +235,12 @@ def test_a_change_in_what_a_kernel_calls_compiles_it_anew(tmp_path):
     with (kernels / "vectors.py").open("a", encoding="utf-8") as file:
         file.write("# changed\n")
     assert kept_as() != before
+
+
+@pytest.mark.parametrize(
+    ("features", "wide"),
+    [({"avx512f": True}, 64), ({"avx512f": False, "avx2": True}, 32), ({}, 32)],
+)
+def test_vectors_are_as_wide_as_the_registers_are(features, wide):
+    """LLVM lists what a processor has not, too; taken for there, its sums would leave registers."""
+    assert vector_bytes(features) == wide
