@@ -8,9 +8,10 @@ STAMP := $(VENV)/.installed
 bench: $(STAMP)
 	$(VENV)/bin/python -m bench run
 
-# Two at once, file by file: what a file has set up or compiled is there for all of its tests.
+# Two at once, file by file: what a file has set up or compiled is there for all of its tests. The
+# reference's small products are NumPy's, whose threads would wait for each other on two busy cores.
 test: $(STAMP)
-	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	OPENBLAS_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .

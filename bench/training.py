@@ -1,6 +1,7 @@
 """The teacher-forced training loop."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -82,8 +83,9 @@ def train(
         else:
             if recipe.clip_norm is not None:
                 nn.utils.clip_grad_norm_(parameters, recipe.clip_norm)
-            for optimiser in optimisers:
-                optimiser.step()
+            with _one_thread():
+                for optimiser in optimisers:
+                    optimiser.step()
             rewinding.keep(losses[-1])
         for schedule in schedules:  # by iterations, and so the same whatever was taken back
             schedule.step()
@@ -121,6 +123,20 @@ def restart(model: Generator, init: InitName, seed: int, gain: float = 1.0) -> N
     """Draw the matrices of the recurrence anew, the same on every device."""
     weights = {name: weight.detach() for name, weight in model.weights().items()}
     model.load_weights(started(weights, init, seed, gain))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Small matrices gain nothing from more of PyTorch's threads.
+
+    After each product these would wait, busily, on the cores that an implementation's own want.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _optimisers(recipe: Recipe, model: Generator) -> list[torch.optim.Optimizer]:
