@@ -1,7 +1,7 @@
 """How accurate each implementation gets: ``python -m docs.accuracy``, in Markdown.
 
-From two committed files: ``quick``, which every implementation trained by itself, and ``best``, whose
-weights one trained and all were given.
+From two committed files: ``quick``, which every implementation trained by itself, and ``best``,
+whose weights one trained and all were given.
 """
 
 import sys
