@@ -196,6 +196,7 @@ def _settings(result: Result) -> dict[str, Any]:
     model = config.pop("model")
     # Two files of one name can hold two recipes.
     own = {f"recipe {name}": value for name, value in (config.pop("own_recipe") or {}).items()}
+    config["weights"] = (config["weights"] or {}).get("digest")
     config.pop("evaluation")
     for name in (
         "implementations", "devices", "batch_sizes", "processes", "rounds", "baseline", "threads",

@@ -331,7 +331,7 @@ def test_every_choice_of_a_run_is_a_setting_or_says_how_often_it_is_timed(golden
         "implementations", "devices", "batch_sizes", "processes", "rounds", "sampling_seconds",
         "time_budget", "time_limit", "baseline", "threads", "more_hidden_sizes",
     }  # fmt: skip
-    expected = set(RunConfig.model_fields) - often - {"model", "evaluation"}
+    expected = set(RunConfig.model_fields) - often - {"model", "evaluation", "own_recipe"}
     assert expected <= set(told)
     assert not often & set(told)
 
