@@ -51,7 +51,7 @@ def test_errors_are_those_of_the_given_weights(bench, saved, tmp_path):
         assert case.training is None
     assert wrong.accuracy is None
     assert found.config.weights.digest == right.weights_digest
-    assert found.baselines.zero.mse_mean == pytest.approx(0.5, abs=0.01)
+    assert found.baselines["zero"].mse_mean == pytest.approx(0.5, abs=0.01)
     assert "recipe lab, torch_cell, seed 7" in " ".join(out.split())
     assert "Throughput" not in out
     assert file.with_suffix("").is_dir()  # of its plots
