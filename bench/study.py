@@ -18,7 +18,6 @@ from bench.studies import files, words
 from bench.studies.registry import STUDIES
 from bench.studies.schema import StudyConfig, StudyResult
 from bench.studies.study import in_words
-from impls import REGISTRY
 from tasks import TASKS
 
 FAILED = 1
@@ -185,8 +184,7 @@ def _register(impl: str) -> None:
     Raises:
         BenchError: there is no such one.
     """
-    found = plugins.discover()
-    REGISTRY.update(found.entries)
+    found = launch.installed_plugins()
     if impl == plugins.ALL or "," in impl:
         raise BenchError(f"--impl must be one implementation, got '{impl}'")
     plugins.register(impl, found, ("cpu",))

@@ -16,7 +16,7 @@ from bench.config import EvaluationConfig, RunConfig
 from bench.console import print_json, print_tables, stderr, stdout
 from bench.errors import BenchError
 from bench.generate import check_range
-from bench.launch import keep_what_is_there
+from bench.launch import installed_plugins, keep_what_is_there
 from bench.options import AsJson, Device, Nonlinearity, NumLayers, Overwrite, Seed, Threads
 from bench.progress import progress
 from bench.render import Table, printable
@@ -175,8 +175,7 @@ def _configured(impl: str, device: str, model: dict[str, Any], **options: Any) -
     Raises:
         BenchError: an option is wrong, or names several implementations or devices.
     """
-    found = plugins.discover()
-    REGISTRY.update(found.entries)
+    found = installed_plugins()
     devices = environment.device_names(device)
     names = plugins.register(impl, found, devices)
     if len(names) > 1 or len(devices) > 1:
