@@ -120,3 +120,19 @@ def register(monkeypatch):
         return name
 
     return add
+
+
+@pytest.fixture
+def bench(capsys, monkeypatch, tmp_path):
+    """Run a command in an empty folder; gives (status, standard output, standard error)."""
+    from bench.cli import main
+
+    monkeypatch.chdir(tmp_path)
+
+    def command(*arguments):
+        with pytest.raises(SystemExit) as end:
+            main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return end.value.code, out, err
+
+    return command

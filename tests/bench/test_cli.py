@@ -13,25 +13,9 @@ import pytest
 import torch
 
 from bench import environment
-from bench.cli import main
 from impls import REGISTRY, Entry, GeneratorConfig
 from tests.bench.started import started_in_a_terminal
 from tests.impls.fitting import ON_CPU, takes
-
-
-@pytest.fixture
-def bench(capsys, monkeypatch, tmp_path):
-    """Run a command in an empty folder; gives (status, standard output, standard error)."""
-    monkeypatch.chdir(tmp_path)
-
-    def command(*arguments):
-        with pytest.raises(SystemExit) as end:
-            main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        return end.value.code, out, err
-
-    return command
-
 
 TINY = (
     "--hidden-size", 4, "--iterations", 3, "--processes", 2, "--rounds", 2, "--batch-size", 1,

@@ -17,7 +17,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import evaluation, figures, records
-from bench.cli import main
 from bench.errors import BenchError, WrongWorkError
 from bench.recipes import RECIPES, batches
 from bench.remote import Inline
@@ -36,20 +35,6 @@ from tests.bench.synthetic import place
 ERRORS = st.lists(st.floats(1e-12, 1e6), min_size=2, max_size=9)
 OURS = ("data", "init", "forcing")
 SIZES = ("--vary", "hidden_size=4", "--test-sequences", "3")
-
-
-@pytest.fixture
-def bench(capsys, monkeypatch, tmp_path):
-    """Run a command in an empty folder; gives (status, standard output, standard error)."""
-    monkeypatch.chdir(tmp_path)
-
-    def command(*arguments):
-        with pytest.raises(SystemExit) as end:
-            main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        return end.value.code, out, err
-
-    return command
 
 
 def made(name, *vary, seeds=3, lost=()):
