@@ -29,6 +29,7 @@ from impls import Entry
 
 LONGEST_START_SECONDS = 300.0
 GLANCE_SECONDS = 1.0
+LONGEST_GOODBYE_SECONDS = 5.0
 SESSION = "bench.worker:Session"
 _PR_SET_PDEATHSIG = 1
 
@@ -95,6 +96,7 @@ class Remote:
         self._limit = config.time_limit
         self._folder = Path(tempfile.mkdtemp(prefix="rnn-bench-"))
         self._log = self._folder / "output"
+        self._waits_for_us = False
         context = multiprocessing.get_context("spawn")
         self._connection, other = context.Pipe()
         self._process = context.Process(
@@ -124,6 +126,7 @@ class Remote:
     def ask(
         self, question: str, *arguments: Any, on_tick: Callable[[], None] = lambda: None
     ) -> Any:
+        self._waits_for_us = False
         try:
             self._connection.send((question, arguments))
         except OSError:
@@ -138,10 +141,16 @@ class Remote:
             self._process.kill()
 
     def close(self) -> None:
+        """End it: a worker without a question by hanging up, any other by force.
+
+        Who ends in peace gives back what the system would not take: the semaphores of libraries.
+        """
+        self._connection.close()
+        if self._waits_for_us:
+            wait([self._process.sentinel], LONGEST_GOODBYE_SECONDS)
         self.kill()
         if self._process.pid is not None:
             self._process.join()
-        self._connection.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _answer(self, limit: float, on_tick: Callable[[], None]) -> Any:
@@ -151,6 +160,7 @@ class Remote:
                 kind, value = self._connection.recv() if self._connection.poll() else ("", None)
             except (EOFError, OSError):
                 kind, value = "", None
+            self._waits_for_us = kind in ("done", "failed")
             if kind == "done":
                 return value
             if kind == "failed" and value:

@@ -284,6 +284,21 @@ def test_a_worker_is_lost_at_once_also_when_its_child_lives_on():
     assert str(caught.value) == "the process ended itself with status 7"
 
 
+def test_a_worker_gives_back_the_locks_of_libraries():
+    """tqdm takes one, for instance, when torch.compile loads it."""
+    script = (
+        "from tests.bench.test_isolation import worker_for\n"
+        "if __name__ == '__main__':\n"
+        "    with worker_for('holds_a_lock') as worker:\n"
+        "        [case] = worker.ask('plan')\n"
+        "        assert worker.ask('parity', case).passed\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""
+
+
 def test_a_worker_that_cannot_begin_is_an_error():
     with pytest.raises(
         BenchError, match=r"^the worker process did not start: KeyError: 'nothing'$"
