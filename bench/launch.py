@@ -1,11 +1,14 @@
-"""Around a run: which file, which earlier attempt, and what an interrupted one is told."""
+"""What commands share: options, which file, which earlier attempt, and what is told of a run."""
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
+from pydantic import BaseModel
 from rich.text import Text
 
+from bench import config as configuration
 from bench import plugins, records, render, tables
 from bench.config import RunConfig, check_writable, fields_of
 from bench.console import print_tables, stderr, stdout
@@ -13,9 +16,12 @@ from bench.errors import BenchError
 from bench.progress import progress
 from bench.schema import Result
 from impls import REGISTRY
+from tasks import TASKS
 
 if TYPE_CHECKING:
     from bench.runner import Run
+
+FAILED = 1  # the exit status of a command that ran, and found something failed
 
 
 def installed_plugins() -> plugins.Plugins:
@@ -57,6 +63,39 @@ def show(result: Result, path: Path, *, plots: bool = True) -> None:
         console.print(Text(f"plots:       {folder}/"), soft_wrap=True)
 
 
+def configured(
+    implementations: tuple[str, ...],
+    devices: tuple[str, ...],
+    model: dict[str, Any],
+    **options: Any,
+) -> configuration.RunConfig:
+    """The options of the command line, checked: the names first, then the numbers.
+
+    Raises:
+        BenchError: one is none.
+    """
+    task = TASKS.get(options.get("task", ""))
+    model = model | {"input_size": task.input_size if task else 1}
+    return configuration.validated(
+        {
+            "implementations": implementations,
+            "devices": devices,
+            "model": configuration.model_config(**model),
+            **options,
+        }
+    )
+
+
+def check_range(option: str, value: int, most: int, *, least: int = 1) -> None:
+    """Refuse what no one can mean.
+
+    Raises:
+        BenchError: ``value`` is out of range.
+    """
+    if not least <= value <= most:
+        raise BenchError(f"{option} must be from {least} to {most:,}, got {value:,}")
+
+
 def given(context: typer.Context) -> set[str]:
     """The options that were given, rather than left at their defaults."""
     return {
@@ -72,18 +111,42 @@ def earlier_run(file: Path, config: RunConfig, output: Path | None, options: set
     Raises:
         BenchError: they do not, or the file cannot be read or written.
     """
+    earlier = records.load(file)
+    check_again(file, earlier.config, config, fields_of(options), output)
+    return earlier
+
+
+def check_again(
+    file: Path,
+    begun: BaseModel,
+    config: BaseModel,
+    fields: Iterable[str],
+    output: Path | None,
+    what: str = "run",
+) -> None:
+    """Whether what a file holds the beginning of can go on in it.
+
+    Args:
+        file: the file.
+        begun: its config.
+        config: what the command line says now.
+        fields: those of the config that options were given for.
+        output: what ``--output`` says.
+        what: a word for it.
+
+    Raises:
+        BenchError: an option says otherwise than the file, or it cannot be written.
+    """
     if output not in (None, file):
         raise BenchError(f"--resume goes on in {file}; leave --output out")
-    earlier = records.load(file)
-    for field in fields_of(options):
-        asked, found = getattr(config, field), getattr(earlier.config, field)
+    for field in fields:
+        asked, found = getattr(config, field), getattr(begun, field)
         if asked != found:
             raise BenchError(
                 f"--resume {file}: it was begun with {field} {found}, not {asked}; leave the "
-                "option out, or begin a new run"
+                f"option out, or begin a new {what}"
             )
     check_writable(file)
-    return earlier
 
 
 def execute(

@@ -285,7 +285,7 @@ def test_a_worker_is_lost_at_once_also_when_its_child_lives_on():
 
 
 def test_a_worker_gives_back_the_locks_of_libraries():
-    """tqdm takes one, for instance, when torch.compile loads it."""
+    """The progress bars that torch.compile loads take one, for instance."""
     script = (
         "from tests.bench.test_isolation import worker_for\n"
         "if __name__ == '__main__':\n"

@@ -1,4 +1,4 @@
-"""Honest work under a lock between processes, as tqdm's: a semaphore that outlives who is killed."""
+"""Honest work under a lock between processes, whose semaphore outlives who is killed."""
 
 import multiprocessing
 

@@ -15,8 +15,7 @@ from bench import environment, plugins, records, words
 from bench.config import EvaluationConfig, RunConfig
 from bench.console import print_json, print_tables, stderr, stdout
 from bench.errors import BenchError
-from bench.generate import check_range
-from bench.launch import installed_plugins, keep_what_is_there
+from bench.launch import FAILED, check_range, installed_plugins, keep_what_is_there
 from bench.options import AsJson, Device, Nonlinearity, NumLayers, Overwrite, Seed, Threads
 from bench.progress import progress
 from bench.render import Table, printable
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from bench.tuning.outcome import Outcome
 
 EXTRA = "lab"
-FAILED = 1
 MOST = 10**9
 # Neither that of the test set (1000) nor one that a training is likely to have.
 VALIDATION_SEED = 2000
@@ -53,7 +51,7 @@ def command(
             help="A trial's budget: the sequence-steps of so many iterations of quick, whatever "
             "its batches and lengths."
         ),
-    ] = 400,
+    ] = 800,
     validation: Annotated[
         int, typer.Option(help="Sequences that judge a trial; none is of the test set.")
     ] = 200,

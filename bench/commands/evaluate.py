@@ -22,8 +22,6 @@ from bench.recipes import NO_RECIPE
 if TYPE_CHECKING:
     from bench.weights import Saved
 
-FAILED = 1
-
 
 def command(
     weights: Weights,
@@ -69,7 +67,7 @@ def command(
         result = Run(config, path, bars, named=named).evaluate(weights.resolve())
     launch.show(result, path)
     if any(case.status == "failed" for case in result.cases):
-        raise typer.Exit(FAILED)
+        raise typer.Exit(launch.FAILED)
 
 
 def _source(saved: "Saved") -> Source:

@@ -11,7 +11,7 @@ from bench import environment, records
 from bench.config import EvaluationConfig
 from bench.console import echo, stderr
 from bench.errors import BenchError, unknown
-from bench.launch import keep_what_is_there
+from bench.launch import check_range, keep_what_is_there
 from bench.options import Overwrite, Weights
 from bench.points import Array, Wave, as_csv, read_points
 from bench.words import error as error_in_words
@@ -93,16 +93,6 @@ def command(
         mse = float(np.square(predicted - wave.truth).mean())
         words = f"mean squared error of {steps:,} free steps: {error_in_words(mse)}"
         stderr().print(Text(words), soft_wrap=True)
-
-
-def check_range(option: str, value: int, most: int, *, least: int = 1) -> None:
-    """Refuse what no one can mean.
-
-    Raises:
-        BenchError: ``value`` is out of range.
-    """
-    if not least <= value <= most:
-        raise BenchError(f"{option} must be from {least} to {most:,}, got {value:,}")
 
 
 def _check_continues(task: str) -> None:

@@ -9,7 +9,6 @@ import typer
 from rich.text import Text
 
 from bench import launch, plugins, render
-from bench.config import check_writable
 from bench.console import echo, print_json, print_markdown, print_tables, stderr, stdout
 from bench.errors import BenchError, unknown
 from bench.options import AsJson, AsMarkdown, Output, Overwrite, TimeLimit
@@ -19,8 +18,6 @@ from bench.studies.registry import STUDIES
 from bench.studies.schema import StudyConfig, StudyResult
 from bench.studies.study import in_words
 from tasks import TASKS
-
-FAILED = 1
 
 
 def command(
@@ -105,7 +102,10 @@ def command(
         time_limit=time_limit,
     )
     if earlier and resume:
-        config, path = _again(earlier, resume, config, output, launch.given(context)), resume
+        given = {_FIELDS.get(option, option) for option in launch.given(context)}
+        given &= StudyConfig.model_fields.keys()
+        launch.check_again(resume, earlier.config, config, sorted(given), output, "study")
+        config, path = earlier.config, resume
     else:
         path = launch.output_path(output, f"study-{name}", overwrite=overwrite)
     _register(config.implementation)
@@ -116,7 +116,7 @@ def command(
     result = _execute(config, path, jobs, earlier)
     _print(result, path, table, plots, as_json=as_json, as_markdown=as_markdown)
     if any(cell.status == "failed" for cell in result.cells):
-        raise typer.Exit(FAILED)
+        raise typer.Exit(launch.FAILED)
 
 
 def _listing() -> render.Table:
@@ -154,28 +154,6 @@ _FIELDS = {
     "test_sequences": "evaluation",
     "name": "study",
 }
-
-
-def _again(
-    earlier: StudyResult, file: Path, config: StudyConfig, output: Path | None, options: set[str]
-) -> StudyConfig:
-    """The config to go on with; options that are given again must say what the file says.
-
-    Raises:
-        BenchError: they do not, or the file cannot be written.
-    """
-    if output not in (None, file):
-        raise BenchError(f"--resume goes on in {file}; leave --output out")
-    fields = {_FIELDS.get(option, option) for option in options}
-    for field in StudyConfig.model_fields:
-        asked, found = getattr(config, field), getattr(earlier.config, field)
-        if field in fields and asked != found:
-            raise BenchError(
-                f"--resume {file}: it was begun with {field} {found}, not {asked}; leave the "
-                "option out, or begin a new study"
-            )
-    check_writable(file)
-    return earlier.config
 
 
 def _register(impl: str) -> None:
