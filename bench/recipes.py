@@ -84,17 +84,18 @@ NO_RECIPE = "none"
 RECIPES: dict[str, Recipe] = {
     "quick": Recipe(
         summary="sequences that grow from 60 to 300 points, free-running after 50 steps",
-        iterations=1500,
-        batch_size=16,
+        iterations=4000,
+        batch_size=8,
         points=(61, 301),
         learning_rate=2e-2,
         schedule="one_cycle",
         muon_rate=3e-3,
         forced_steps=50,
         free_probability=(1.0, 1.0),
-        loss_warm_up=20,
+        loss_warm_up=50,
         clip_norm=1.0,
         init="orthogonal",
+        rewind_above=10.0,
     ),
     "lab": Recipe(
         summary="the lecture's own, step for step: one sequence an iteration, coin flips",
@@ -111,7 +112,7 @@ RECIPES: dict[str, Recipe] = {
         init=None,
     ),
     "best": Recipe(
-        summary="as quick, with 16,000 iterations, up to 500 points, no loss where forced",
+        summary="as quick, with 16,000 iterations of 16 sequences, up to 500 points",
         iterations=16_000,
         batch_size=16,
         points=(61, 501),

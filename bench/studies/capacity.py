@@ -244,7 +244,7 @@ STUDY = Study(
         "hidden_size": Axis("units of a layer, H", (8, 32, 128), most=16_384),
         "num_layers": Axis("stacked layers, L", (1, 2), most=64),
         "nonlinearity": Axis("of the cells", ("tanh", "relu"), known=("tanh", "relu")),
-        "iterations": Axis("of a training", (1000,)),
+        "iterations": Axis("of a training", (2000,)),
         "timed": Axis("implementations that are timed", TIMED, known=TIMED),
         "batch_size": Axis("sequences of a timed call", (1,), most=65_536),
     },

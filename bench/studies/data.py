@@ -112,7 +112,7 @@ STUDY = Study(
     question="How much data do you need?",
     axes={
         "sequences": Axis("distinct training sequences", (1, 4, 16, 64, 256, None)),
-        "iterations": Axis("of the training", (250, 750, 2000)),
+        "iterations": Axis("of the training", (500, 1500, 4000)),
         "hidden_size": Axis("units of the layer, H", (128,), most=16_384),
     },
     measures=MEASURES,

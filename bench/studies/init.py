@@ -185,7 +185,7 @@ STUDY = Study(
         "hidden_size": Axis("units of the layer, H", (64, 16, 128), most=16_384),
         "nonlinearity": Axis("of the cells", ("tanh", "relu"), known=("tanh", "relu")),
         "input_scale": Axis("what sequences are multiplied with", (1.0, 0.1, 10.0), least=0.0),
-        "iterations": Axis("of the training", (750,)),
+        "iterations": Axis("of the training", (1500,)),
     },
     measures=MEASURES,
     measure=measure,

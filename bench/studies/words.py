@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 from bench import words
 from bench.render import Row
-from bench.studies.schema import CellResult, StudyResult
+from bench.studies.schema import CellResult, StudyConfig, StudyResult
 from bench.studies.spread import APART, Spread, spread
+from bench.studies.study import FROM_FILE
 from bench.words import NOTHING
 
 COLUMNS: Row = ("mean", "low", "high", "median", "best", "worst", "seeds", "apart")
@@ -66,15 +67,27 @@ def heading(result: StudyResult) -> str:
     done = len(result.cells)
     parts = [
         f"study {config.study}",
-        f"{config.task}, recipe {config.recipe}",
+        f"{config.task}, {_source(config)}",
         f"{config.implementation}, {config.dtype}",
-        f"{config.seeds} seed{'s' if config.seeds > 1 else ''}",
+        *([f"{config.seeds} seed{'s' if config.seeds > 1 else ''}"] if _trains(config) else []),
         f"{machine.cpu} ({machine.cores} cores)",
         f"torch {machine.torch}",
         f"{sum(cell.seconds for cell in result.cells) / 60:.1f} minutes of one core",
         *([f"{done} of {result.planned} cells"] if done < result.planned else []),
     ]
     return " · ".join(parts)
+
+
+def _source(config: StudyConfig) -> str:
+    """What the weights come from."""
+    if not _trains(config):
+        return "given weights"
+    recipes = config.axes.get("recipe", (config.recipe,))
+    return f"recipe{'s' if len(recipes) > 1 else ''} {', '.join(map(str, recipes))}"
+
+
+def _trains(config: StudyConfig) -> bool:
+    return config.axes.get("recipe") != (FROM_FILE,)
 
 
 def trivial_note(result: StudyResult) -> str:

@@ -102,13 +102,13 @@ def test_whatever_is_drawn_is_a_recipe_that_a_file_can_hold(tmp_path, data):
 @settings(max_examples=40)
 @given(data=st.data())
 def test_every_trial_may_take_the_same_sequence_steps(data):
-    recipe = recipe_by(SPACE.drawn(Drawing(data.draw)), 400)
+    recipe = recipe_by(SPACE.drawn(Drawing(data.draw)), 800)
     each = recipe.batch_size * (sum(recipe.points) / 2 - 1)
-    assert abs(recipe.iterations * each - 400 * 16 * 180) <= each
+    assert abs(recipe.iterations * each - 800 * 8 * 180) <= each
 
 
 def test_the_first_trial_is_quick_itself(tmp_path):
-    space = Space((64, 128), (16,))
+    space = Space((64, 128), (8,))
     first = space.first(128)
     found = recipe_by(first, RECIPES["quick"].iterations, RECIPES["quick"].summary)
     assert (found, first["hidden_size"]) == (RECIPES["quick"], 128)
@@ -189,7 +189,7 @@ def test_a_study_of_somebody_else_is_left_alone(tune, tmp_path):
 
 def test_what_diverges_is_counted_and_is_no_crash(tune):
     status, found, _ = tune(
-        *("--impl", "tests.liars.diverges:Liar", "--batch-size", "16", "--iterations", "4"),
+        *("--impl", "tests.liars.diverges:Liar", "--batch-size", "8", "--iterations", "4"),
         *("--trials", "1"),
     )
     assert status == 1
