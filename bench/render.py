@@ -10,9 +10,10 @@ from rich.table import Table as RichTable
 
 WORD_COLUMNS = frozenset(
     ("implementation", "device", "workload", "verdict", "cpu", "cuda", "what it is", "finding",
-     "hyperparameter", "study", "init", "schedule", "where", "start", "recipe", "front")
+     "hyperparameter", "study", "init", "schedule", "where", "start", "recipe", "front",
+     "task", "problem type", "model")
 )  # fmt: skip
-PROSE_COLUMNS = frozenset(["what was found", "question", "what is varied"])
+PROSE_COLUMNS = frozenset(["what was found", "question", "what is varied", "second"])
 
 Row = tuple[str, ...]
 
@@ -37,8 +38,8 @@ class Table:
 def to_rich(table: Table) -> RichTable:
     """For a terminal; the notes are to be printed beneath."""
     rich = RichTable(
-        title=table.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD,
-        pad_edge=False,
+        title=escape(printable(table.title)), title_justify="left", title_style="bold",
+        box=box.SIMPLE_HEAD, pad_edge=False,
         collapse_padding=True,
     )  # fmt: skip
     for column in table.columns:

@@ -30,6 +30,7 @@ class ScalingRow:
     device: str
     threads: int
     microseconds_per_step: float
+    share_of_limit: float | None
     second: str | None
     second_device: str | None
     ratio: float | None
@@ -60,13 +61,18 @@ class Panel:
 Against = Literal["batch size", "hidden size"]
 
 
-def scaling_rows(result: Result) -> list[ScalingRow]:
-    """A row for every workload, hidden size and batch size that was timed."""
+def scaling_rows(result: Result, *, by_device: bool = False) -> list[ScalingRow]:
+    """A row for every workload, hidden size and batch size that was timed.
+
+    Args:
+        result: of a run.
+        by_device: each device has its own fastest.
+    """
     samples = {(*case.key, *row.key): row.samples for case, row in timed(result)}
-    groups: dict[Group, list[ThroughputRow]] = defaultdict(list)
+    groups: dict[tuple[Group, str], list[ThroughputRow]] = defaultdict(list)
     for row in throughput_rows(result):
         if row.best:
-            groups[row.group].append(row)
+            groups[row.group, row.device if by_device else ""].append(row)
     return [_scaling_row(rows, samples) for rows in groups.values()]
 
 
@@ -142,6 +148,7 @@ def _scaling_row(
         device=first.device,
         threads=first.threads,
         microseconds_per_step=first.microseconds_per_step,
+        share_of_limit=first.share_of_limit,
         second=others[0].implementation if others else None,
         second_device=others[0].device if others else None,
         ratio=_exp(ratio.mean) if ratio else None,

@@ -1,11 +1,13 @@
 """Runs of a machine that does not exist: drift, process effects, noise and outliers, all known."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
 from bench import environment, statistics
 from bench.config import PRESETS
+from bench.records import load
 from bench.schema import Environment, Sample
 from bench.selftest import PooledRun, SelfTest, SelfTestConfig
 
@@ -86,3 +88,41 @@ def place(**changes):
         "precision": {"mkldnn.rnn": "ieee"},
     }
     return Environment(**(values | changes))
+
+
+def timed(golden, seconds, sizes=(16, 64, 256), batches=(1, 8, 64, 512), processes=3):
+    """A file of this many cases; ``seconds(implementation, H, B, process)`` of one call."""
+    result = load(golden)
+    first = result.cases[0]
+    cases = []
+    for size in sizes:
+        for name in ("torch_rnn", "torch_cell", "manual_cell"):
+            rows = []
+            for batch in batches:
+                samples = tuple(
+                    Sample(process=p, round=r, seconds=seconds(name, size, batch, p))
+                    for p in range(processes)
+                    for r in range(2)
+                )
+                rows.append(
+                    first.throughput[0].model_copy(
+                        update={
+                            "batch_size": batch,
+                            "steps": 100,
+                            "samples": samples,
+                            "steps_per_second": statistics.rate(samples, 100 * batch),
+                        }
+                    )
+                )
+            model = replace(first.model, hidden_size=size)
+            changes = {"implementation": name, "model": model, "throughput": tuple(rows)}
+            cases.append(first.model_copy(update=changes))
+    model = replace(first.model, hidden_size=sizes[0])
+    settings = result.config.model_copy(update={"model": model, "more_hidden_sizes": sizes[1:]})
+    return result.model_copy(update={"config": settings, "cases": tuple(cases), "controls": ()})
+
+
+def steady(name, size, batch, process):
+    """manual_cell twice as fast as torch_cell, four times as fast as torch_rnn, nearly always."""
+    factor = {"torch_rnn": 4.0, "torch_cell": 2.0, "manual_cell": 1.0}[name]
+    return factor * size * batch * 1e-6 * (1.0 + 0.001 * process)

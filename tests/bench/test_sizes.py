@@ -2,7 +2,6 @@
 
 import json
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,7 +23,6 @@ from bench import (
     tables,
     workloads,
 )
-from bench import statistics as stats
 from bench.cli import main
 from bench.compare import compare
 from bench.comparison_tables import comparison_tables
@@ -35,10 +33,10 @@ from bench.progress import Silent
 from bench.records import load, save
 from bench.remote import Inline
 from bench.runner import run
-from bench.schema import Sample
 from bench.worker import Session
 from impls import REGISTRY, GeneratorConfig, create
 from tasks import TASKS
+from tests.bench.synthetic import steady, timed
 
 SIZES = RunConfig(
     implementations=("torch_rnn", "manual_cell"),
@@ -59,44 +57,6 @@ def fast(monkeypatch):
     monkeypatch.setattr(measure, "LONGEST_WARM_UP_SECONDS", 0.02)
     monkeypatch.setattr(ceilings, "PRODUCT_SIZES", (64,))
     monkeypatch.setattr(ceilings, "LARGE_COPY_BYTES", 1 << 21)
-
-
-def timed(golden, seconds, sizes=(16, 64, 256), batches=(1, 8, 64, 512), processes=3):
-    """A file of this many cases; ``seconds(implementation, H, B, process)`` of one call."""
-    result = load(golden)
-    first = result.cases[0]
-    cases = []
-    for size in sizes:
-        for name in ("torch_rnn", "torch_cell", "manual_cell"):
-            rows = []
-            for batch in batches:
-                samples = tuple(
-                    Sample(process=p, round=r, seconds=seconds(name, size, batch, p))
-                    for p in range(processes)
-                    for r in range(2)
-                )
-                rows.append(
-                    first.throughput[0].model_copy(
-                        update={
-                            "batch_size": batch,
-                            "steps": 100,
-                            "samples": samples,
-                            "steps_per_second": stats.rate(samples, 100 * batch),
-                        }
-                    )
-                )
-            model = replace(first.model, hidden_size=size)
-            changes = {"implementation": name, "model": model, "throughput": tuple(rows)}
-            cases.append(first.model_copy(update=changes))
-    model = replace(first.model, hidden_size=sizes[0])
-    settings = result.config.model_copy(update={"model": model, "more_hidden_sizes": sizes[1:]})
-    return result.model_copy(update={"config": settings, "cases": tuple(cases), "controls": ()})
-
-
-def steady(name, size, batch, process):
-    """manual_cell twice as fast as torch_cell, four times as fast as torch_rnn, nearly always."""
-    factor = {"torch_rnn": 4.0, "torch_cell": 2.0, "manual_cell": 1.0}[name]
-    return factor * size * batch * 1e-6 * (1.0 + 0.001 * process)
 
 
 @pytest.fixture
