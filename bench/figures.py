@@ -58,11 +58,16 @@ def save(
         OSError: a file cannot be written.
     """
     with mpl.rc_context(STYLE):
-        if lines:
-            figure = scaling(result, *lines)
-        else:
-            figure = _OF_CASE[name](result, case) if case else _OF_ALL[name](result)
-        write(figure, files, stamp)
+        write(drawn(name, result, case, lines=lines), files, stamp)
+
+
+def drawn(
+    name: str, result: Result, case: Case | None, *, lines: tuple[str, Against] | None = None
+) -> Figure:
+    """A figure by its name, as `save` is told it; the house style must be on."""
+    if lines:
+        return scaling(result, *lines)
+    return _OF_CASE[name](result, case) if case else _OF_ALL[name](result)
 
 
 def write(figure: Figure, files: Iterable[Path], stamp: str) -> None:

@@ -106,6 +106,8 @@ def of_result(result: Result, name: str) -> Observed:
         machine={
             "cpu": machine.cpu,
             "cores": machine.cores,
+            # Virtual machines give processors of several generations one name.
+            "caches": machine.caches or None,
             "gpu": [gpu.name for gpu in machine.gpu] or None,
         },
         settings=_settings(result),

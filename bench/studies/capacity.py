@@ -25,6 +25,14 @@ TIMED = tuple(name for name, entry in REGISTRY.items() if "cpu" in entry.devices
 SIZES = ("hidden_size", "num_layers", "nonlinearity")
 MEASURES = ("mse_mean", "mse_median", "mse_worst", "steps_per_second")
 BLOCKS = 5
+_RATE_COLUMNS = ("implementation", "H", "L", "nonlinearity", "batch", "mean MSE", "steps/s", "low",
+                 "high", "front")  # fmt: skip
+_RATE_NOTE = (
+    "steps/s: sequence-steps of generate in a second, one thread; geometric mean over fresh "
+    f"processes, of each the median of {BLOCKS} blocks, with its 95% interval; nothing else ran. "
+    "-: not timed, or not possible here: bench list says why. front: nothing else here has a "
+    "smaller error at as high a rate, or a higher rate at as small an error, by the estimates."
+)
 
 
 def grid(axes: Axes) -> tuple[Settings, ...]:
@@ -87,22 +95,66 @@ class _Found:
 
 
 def tables(result: StudyResult) -> dict[str, Table]:
-    """``error`` of each size; ``rate`` of each implementation at it, the front marked."""
-    return {"error": _error_table(result), "rate": _rate_table(result)}
+    """``error`` by size, ``front``: what is nowhere beaten, ``rate`` by implementation."""
+    return {
+        "error": _error_table(result),
+        "front": _front_table(result),
+        "rate": _rate_table(result),
+    }
 
 
 def _error_table(result: StudyResult) -> Table:
     found = _Found(result)
+    several = len(found.iterations) > 1
     rows = tuple(
-        (*map(str, size.values()), f"{iterations:,}", *words.cells(*found.error(size, iterations)))
+        (
+            *map(str, size.values()),
+            *((f"{iterations:,}",) if several else ()),
+            *words.cells(*found.error(size, iterations)),
+        )
         for iterations in found.iterations
         for size in found.sizes
     )
     return Table(
         title="Capacity: mean MSE on the test set",
-        columns=("H", "layers", "nonlinearity", "iterations", *words.COLUMNS),
+        columns=("H", "L", "nonlinearity", *(("iterations",) if several else ()), *words.COLUMNS),
         sections=(rows,),
-        notes=(words.COLUMNS_NOTE, words.trivial_note(result), *words.lost_notes(result)),
+        notes=(
+            words.trained_note(result),
+            words.COLUMNS_NOTE,
+            words.trivial_note(result),
+            *words.lost_notes(result),
+        ),
+    )
+
+
+def _front_table(result: StudyResult) -> Table:
+    """The rows of `_rate_table` that nothing beats in both, the most accurate first."""
+    found = _Found(result)
+    iterations = found.iterations[-1]
+    sections = []
+    for batch_size in found.batch_sizes:
+        best = {point.name for point in front(found.points(iterations, batch_size))}
+        rows = [
+            (found.error(size, iterations)[0], size, name)
+            for size in found.sizes
+            for name in found.timed
+            if f"{name} {_named(size)}" in best
+        ]
+        rows.sort(key=lambda row: row[0].mean if row[0] else float("inf"))
+        sections.append(
+            tuple(
+                _rate_row(size, name, batch_size, error, found.rate(size, name, batch_size), set())[
+                    :-1
+                ]
+                for error, size, name in rows
+            )
+        )
+    return Table(
+        title="Capacity: the front, as accurate and as fast as nothing else",
+        columns=_RATE_COLUMNS[:-1],
+        sections=tuple(sections),
+        notes=(_RATE_NOTE,),
     )
 
 
@@ -121,17 +173,10 @@ def _rate_table(result: StudyResult) -> Table:
             sections.append(tuple(rows))
     return Table(
         title="Capacity: error and rate of each implementation",
-        columns=("implementation", "H", "layers", "nonlinearity", "batch", "mean MSE",
-                 "steps/s", "low", "high", "front"),
+        columns=_RATE_COLUMNS,
         sections=tuple(sections),
-        notes=(
-            "steps/s: sequence-steps of generate in a second, one thread; geometric mean over "
-            f"fresh processes, of each the median of {BLOCKS} blocks, with its 95% interval; "
-            "nothing else ran. -: not timed, or not possible here: bench list says why. front: "
-            "nothing else here has a smaller error at as high a rate, or a higher rate at as "
-            "small an error, by the estimates.",
-        ),
-    )  # fmt: skip
+        notes=(_RATE_NOTE,),
+    )
 
 
 def _rate_row(

@@ -25,8 +25,10 @@ BRIEF_NOTE = (
 
 
 def number(value: float | None) -> str:
-    """Four decimals where they say something, else two digits and an exponent."""
-    return words.error(value) if value is None or value < 1e3 else f"{value:.1e}"
+    """Four decimals where they say something, else three digits, or two and an exponent."""
+    if value is None or value < 10.0:
+        return words.error(value)
+    return words.significant(value) if value < 1e3 else f"{value:.1e}"
 
 
 def cells(found: Spread | None, ran: int) -> Row:

@@ -178,6 +178,20 @@ def test_other_machines_compare_ratios_to_their_own_baseline():
     assert "cpu: A CPU -> B" in notes
 
 
+def test_one_name_with_other_caches_is_another_machine(golden):
+    """Virtual machines call processors of several generations by one name."""
+    result = load(golden)
+    for caches, same in (
+        (result.environment.caches, True),
+        ({"L2": 1}, False),
+        ({}, True),  # nobody knows
+    ):
+        place = result.environment.model_copy(update={"caches": caches})
+        other = observed.of_result(result.model_copy(update={"environment": place}), "b")
+        [comparison] = compare(observed.of_result(result, "a"), [other])
+        assert comparison.same_machine is same
+
+
 def test_other_machines_without_the_baseline_cannot_be_compared():
     base = a_file(torch_rnn=row(1.0), manual_cell=row(0.5))
     new = a_file("new.json", MACHINE | {"cores": 64}, manual_cell=row(0.1))

@@ -1,0 +1,1 @@
+"""`bench report`: result files as one page that opens anywhere and asks nobody for anything."""
