@@ -61,6 +61,14 @@ _READ = """
         filename = true, hive_partitioning = false, maximum_object_size = $largest
     )
 """
+# Where one of them is no JSON read_json gives none of them.
+_READ_DOUBTFUL = """
+    CREATE OR REPLACE TEMP TABLE whole AS
+    SELECT CAST(regexp_extract(filename, '([0-9]+)[.]json$', 1) AS INTEGER) AS number,
+        TRY_CAST(content AS JSON) AS json
+    FROM read_text($paths)
+    WHERE json IS NOT NULL
+"""
 # What is not of its type is NULL then; whatever has to be there is asked for.
 _TAKE = f"""
     CREATE OR REPLACE TEMP TABLE file AS
@@ -70,7 +78,7 @@ _TAKE = f"""
             TRY_CAST(json AS {_struct(**_COLUMNS)}) AS fields
         FROM whole
     )
-"""
+"""  # noqa: S608 - made of the constants above
 _FILES = f"""
     SELECT number, kind IS NOT NULL, coalesce(has_cases, false), schema_version,
         CASE WHEN isfinite(began) THEN epoch_us(began) END,
@@ -131,21 +139,32 @@ class Database:
         self._connection.execute("SET enable_external_access = false")
         self._connection.execute("SET lock_configuration = true")
 
-    def answers(self, paths: Sequence[str], largest: int) -> tuple[list[Row], list[Row]]:
-        """What files hold, of which none has more than ``largest`` bytes.
+    def answers(
+        self, paths: Sequence[str], largest: int, *, doubtful: bool
+    ) -> tuple[list[Row], list[Row]]:
+        """What files hold.
+
+        Args:
+            paths: of files.
+            largest: none of them has more bytes.
+            doubtful: whether one may be no JSON, which then has no row.
 
         Returns:
             A row a JSON value, which a file has one of: the number in its name, whether it has a
-            kind, whether it has cases, its schema version, microseconds since 1970, commit, whether that is dirty, CPU,
-            cores, caches, the GPUs' names as of schema 2 and as of schema 1, precision flags, and
-            the versions of `SOFTWARE`. And a row a case that was timed: the file's number, whether
-            all its samples are sound, the mean log seconds, and what names it.
+            kind, whether it has cases, its schema version, microseconds since 1970, commit, whether
+            that is dirty, CPU, cores, caches, the GPUs' names as of schema 2 and as of schema 1,
+            precision flags, and the versions of `SOFTWARE`. And a row a case that was timed: the
+            file's number, whether all its samples are sound, the mean log seconds, and what names
+            it.
 
         Raises:
-            duckdb.Error: one of them is damaged.
+            duckdb.Error: one of them cannot be read, or is no JSON.
         """
-        values = {"paths": list(paths), "largest": max(SMALLEST_BUFFER, largest)}
-        self._connection.execute(_READ, values)
+        if doubtful:
+            self._connection.execute(_READ_DOUBTFUL, {"paths": list(paths)})
+        else:
+            values = {"paths": list(paths), "largest": max(SMALLEST_BUFFER, largest)}
+            self._connection.execute(_READ, values)
         self._connection.execute(_TAKE)
         return self.rows(_FILES), self.rows(_ROWS)
 

@@ -51,7 +51,7 @@ def draw(histories: Sequence[History]) -> Figure:
         _panel(axes, history)
         title = _title(history, names[history.series.machine] if len(names) > 1 else "")
         axes.set_title(title, loc="left", parse_math=False)
-    locator = AutoDateLocator(minticks=3, maxticks=6)
+    locator = AutoDateLocator(minticks=3, maxticks=8)
     panels[-1].xaxis.set_major_locator(locator)
     panels[-1].xaxis.set_major_formatter(ConciseDateFormatter(locator))
     figure.supylabel("µs per step", fontsize=8)

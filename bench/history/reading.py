@@ -103,22 +103,25 @@ class _Reader:
         sizes, folders = self._link(folder)
         numbers = list(sizes)
         waiting = [
-            numbers[start : start + FILES_A_QUERY]
+            (numbers[start : start + FILES_A_QUERY], False)
             for start in range(0, len(numbers), FILES_A_QUERY)
         ]
         database = Database(folders)
         while waiting:
-            asked = waiting.pop()
+            asked, doubtful = waiting.pop()
             links = [self._link_of(number) for number in asked]
+            largest = max(sizes[number] for number in asked)
             try:
-                answers = database.answers(links, max(map(sizes.__getitem__, asked)))
+                answers = database.answers(links, largest, doubtful=doubtful)
             except duckdb.InterruptException:
                 raise KeyboardInterrupt from None
             except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException):
                 raise  # that is no file's fault
             except (duckdb.Error, UnicodeDecodeError) as error:
-                waiting += self._rest(asked, str(error))
-                database = Database(folders)  # after some errors it answers nothing any more
+                rest = self._rest(asked, str(error)) if doubtful else [asked]
+                waiting += [(numbers, True) for numbers in rest]
+                if isinstance(error, duckdb.FatalException | duckdb.InternalException):
+                    database = Database(folders)  # the other one answers nothing any more
             else:
                 self._take(asked, *answers)
 

@@ -144,17 +144,17 @@ def _cut(values: Array, error: float) -> tuple[int, ...]:
 
 
 def _error(fit: Fit) -> float:
-    """The noise as a mean of many runs sees it: more where one run is like the one before it."""
+    """The noise as a mean of many runs sees it: outliers are in it, and runs that are alike."""
     lengths = [stop - start for start, stop in fit.spans]
     rest = fit.values - np.repeat(fit.levels, lengths)
     squares = float(rest @ rest)
     if squares == 0.0:
         return fit.error
+    around = math.sqrt(squares / (len(rest) - len(lengths)))
     correlation = min(LARGEST_CORRELATION, float(rest[:-1] @ rest[1:]) / squares)
     if correlation < 2.0 / math.sqrt(len(rest)):  # as much is chance
-        return fit.error
-    around = float(np.median(np.abs(rest))) / _MAD
-    return max(EXACT, around * math.sqrt((1.0 + correlation) / (1.0 - correlation)))
+        return around
+    return around * math.sqrt((1.0 + correlation) / (1.0 - correlation))
 
 
 def _effects(fit: Fit, confidence: float) -> list[Interval]:

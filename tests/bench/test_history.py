@@ -115,16 +115,16 @@ def with_outliers(rng, runs):
 
 
 @pytest.mark.parametrize(
-    "draw",
-    [lambda rng, runs: rng.normal(size=runs), autocorrelated, with_outliers],
+    ("draw", "most"),
+    [(lambda rng, runs: rng.normal(size=runs), 1), (autocorrelated, 3), (with_outliers, 10)],
     ids=["normal", "autocorrelated", "outliers"],
 )
-def test_where_nothing_changed_next_to_nothing_is_found(draw):
+def test_where_nothing_changed_next_to_nothing_is_found(draw, most):
+    """In 50,000 runs; five in a row of which four are outliers are a level of their own."""
     rng = np.random.default_rng(0)
     fits = [steps.fitted(0.02 * draw(rng, 500)) for _ in range(100)]
     confidence = statistics.corrected(steps.candidates(fits))
-    false = sum(len(steps.confirmed(fit, confidence).cuts) for fit in fits)
-    assert false <= 3
+    assert sum(len(steps.confirmed(fit, confidence).cuts) for fit in fits) <= most
 
 
 def test_every_outlier_counts_and_none_is_a_change():
@@ -322,7 +322,7 @@ def damaged(result):
         "cut": (whole[: len(whole) // 2], "is not JSON, or was cut short"),
         "no-text": (b"\xff\xfe\x00{", "not text in UTF-8"),
         "invalid-text": (
-            whole.replace("A CPU", "A \udcff").encode(errors="surrogateescape"),
+            whole.replace("AMD EPYC", "A \udcff").encode(errors="surrogateescape"),
             "UTF-8",
         ),
         "array": (f"[{whole}]", "is not a result file"),
@@ -335,7 +335,6 @@ def damaged(result):
         "no-date": (json.dumps(result | {"created_at": "yesterday"}), "created_at"),
         "no-machine": (json.dumps(result | {"environment": None}), "environment"),
         "deep": ("[" * 100_000, "JSON"),
-        "doubled": (whole[:-1] + f', "cases": {json.dumps(result["cases"])}}}', "cases"),
         "zero": (with_seconds("0.0"), "seconds"),
         "negative": (with_seconds("-1.0"), "seconds"),
         "nan": (with_seconds("NaN"), "seconds"),
@@ -385,9 +384,9 @@ def test_many_damaged_files_take_no_longer_than_they_must(golden, tmp_path):
     files = sorted(tmp_path.glob("*.json"))
     for file in files[::4]:
         file.write_bytes(file.read_bytes()[:-300])
-    begin = time.perf_counter()
+    begin = time.process_time()
     collection = read(tmp_path)
-    assert time.perf_counter() - begin < limit(5.0, starts=10.0)
+    assert time.process_time() - begin < limit(3.0, starts=6.0)
     assert (collection.results, len(collection.left_out)) == (300, 100)
 
 
@@ -398,10 +397,10 @@ def test_what_duckdb_says_without_a_name_is_searched_for(golden, tmp_path, monke
     write(tmp_path, golden, {CASE: Story()}, runs=50)
     ask = database.Database.answers
 
-    def answers(self, paths, largest):
+    def answers(self, paths, largest, *, doubtful):
         if any(path.endswith("/7.json") for path in paths):
             raise duckdb.OutOfMemoryException("out of memory at /elsewhere/3.json")
-        return ask(self, paths, largest)
+        return ask(self, paths, largest, doubtful=doubtful)
 
     monkeypatch.setattr(database.Database, "answers", answers)
     collection = read(tmp_path)
@@ -412,7 +411,7 @@ def test_what_duckdb_says_without_a_name_is_searched_for(golden, tmp_path, monke
 def test_ctrl_c_is_no_damage(golden, tmp_path, monkeypatch):
     import duckdb
 
-    def answers(self, paths, largest):
+    def answers(self, paths, largest, *, doubtful):
         raise duckdb.InterruptException("interrupted")
 
     write(tmp_path, golden, {CASE: Story()}, runs=2)
@@ -423,7 +422,8 @@ def test_ctrl_c_is_no_damage(golden, tmp_path, monkeypatch):
 
 HOSTILE = (
     "a[1]", "a1", "[0-9]", "5", "*", "?", "it's", 'say "so"', "new\nline", "tab\tbed",
-    "back\\slash", "{a,b}", "s3:bucket", "%41", "$HOME", "~", "a=b", "-rf", "; DROP TABLE file", "ünïcödé", " ",
+    "back\\slash", "{a,b}", "s3:bucket", "%41", "$HOME", "~", "a=b", "-rf", "; DROP TABLE file",
+    "ünïcödé", " ",
 )  # fmt: skip
 
 
