@@ -51,9 +51,11 @@ def draw(histories: Sequence[History]) -> Figure:
         _panel(axes, history)
         title = _title(history, names[history.series.machine] if len(names) > 1 else "")
         axes.set_title(title, loc="left", parse_math=False)
-    locator = AutoDateLocator(minticks=3, maxticks=8)
+    locator = AutoDateLocator(minticks=3, maxticks=8)  # type: ignore[no-untyped-call]
     panels[-1].xaxis.set_major_locator(locator)
-    panels[-1].xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    panels[-1].xaxis.set_major_formatter(
+        ConciseDateFormatter(locator)  # type: ignore[no-untyped-call]
+    )
     figure.supylabel("µs per step", fontsize=8)
     figure.suptitle(
         printable(next(iter(names.values()))) if len(names) == 1 else "",

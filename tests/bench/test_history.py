@@ -331,7 +331,7 @@ def damaged(result):
         "newer": (json.dumps(result | {"schema_version": 99}), "newer than"),
         "words": (json.dumps(result | {"cases": "none"}), "cases"),
         "case-of-numbers": (json.dumps(result | {"cases": [1, 2]}), "cases.0"),
-        "huge-version": (json.dumps(result | {"schema_version": 10**400}), "schema_version"),
+        "huge-version": (json.dumps(result | {"schema_version": 10**400}), "newer than"),
         "no-date": (json.dumps(result | {"created_at": "yesterday"}), "created_at"),
         "no-machine": (json.dumps(result | {"environment": None}), "environment"),
         "deep": ("[" * 100_000, "JSON"),
