@@ -47,20 +47,24 @@ def draw(histories: Sequence[History]) -> Figure:
     )
     panels = figure.subplots(len(histories), 1, sharex=True, squeeze=False)[:, 0]
     names = labels([history.series.machine for history in histories])
+    models = list(dict.fromkeys(model_words(history.series.key) for history in histories))
     for axes, history in zip(panels, histories, strict=True):
         _panel(axes, history)
-        title = _title(history, names[history.series.machine] if len(names) > 1 else "")
-        axes.set_title(title, loc="left", parse_math=False)
+        lines = [
+            _name(history),
+            *([model_words(history.series.key)] if len(models) > 1 else ()),
+            *([names[history.series.machine]] if len(names) > 1 else ()),
+        ]
+        axes.set_title("\n".join(map(printable, lines)), loc="left", parse_math=False)
     locator = AutoDateLocator(minticks=3, maxticks=8)  # type: ignore[no-untyped-call]
     panels[-1].xaxis.set_major_locator(locator)
     panels[-1].xaxis.set_major_formatter(
         ConciseDateFormatter(locator)  # type: ignore[no-untyped-call]
     )
     figure.supylabel("µs per step", fontsize=8)
-    figure.suptitle(
-        printable(next(iter(names.values()))) if len(names) == 1 else "",
-        fontsize=8, fontweight="bold", parse_math=False,
-    )  # fmt: skip
+    shared = [*names.values()] if len(names) == 1 else []
+    shared += models if len(models) == 1 else []
+    figure.suptitle(printable(", ".join(shared)), fontsize=8, fontweight="bold", parse_math=False)
     figure.legend(handles=_handles(), loc="outside lower center", ncols=4, handlelength=1.2,
                   columnspacing=1.2)  # fmt: skip
     return figure
@@ -71,7 +75,7 @@ def _panel(axes: Axes, history: History) -> None:
     dates = np.array([run.microseconds for run in series.runs], dtype="datetime64[us]")
     times, scale = history.microseconds_per_step, 1e6 / series.key.steps
     axes.plot(
-        dates, times, ".", color=COLOURS[0], markersize=1.6, markeredgewidth=0.0,
+        dates, times, ".", color=COLOURS[0], markersize=2.0, markeredgewidth=0.0,
         alpha=max(0.2, min(0.8, 200 / len(dates))), rasterized=len(dates) > 1000,
     )  # fmt: skip
     for (start, stop), level in zip(fit.spans, fit.levels, strict=True):
@@ -87,11 +91,14 @@ def _panel(axes: Axes, history: History) -> None:
     for number, change in enumerate(history.changes):
         axes.axvline(begun[change.file], color=_colour(change), linewidth=0.7, zorder=1)
         if change in told:
+            late = begun[change.file] > dates[0] + 0.7 * (dates[-1] - dates[0])
             axes.annotate(
                 f"{printable(change.commit or '?')} {words.ratio(change.ratio)}",
                 (begun[change.file], 0.97 - 0.14 * (number % 2)),
-                (2, 0), xycoords=("data", "axes fraction"), textcoords="offset points",
-                fontsize=5.5, va="top", color=_colour(change), parse_math=False,
+                (-2 if late else 2, 0), xycoords=("data", "axes fraction"),
+                textcoords="offset points", fontsize=5.5, va="top", ha="right" if late else "left",
+                color=_colour(change), parse_math=False,
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.4},
             )  # fmt: skip
 
 
@@ -104,12 +111,10 @@ def _reach(times: Array, levels: Array, noise: float) -> tuple[float, float]:
     return low - 0.05 * (high - low), high + 0.3 * (high - low)  # the labels' room
 
 
-def _title(history: History, machine: str) -> str:
+def _name(history: History) -> str:
     key = history.series.key
     threads = f", {key.threads} threads" if key.threads > 1 else ""
-    where = f"\n{machine}" if machine else ""
-    name = f"{key.implementation}, {key.workload}, batch {key.batch_size:,}{threads}"
-    return "\n".join(map(printable, f"{name}\n{model_words(key)}{where}".split("\n")))
+    return f"{key.implementation}, {key.workload}, batch {key.batch_size:,}{threads}"
 
 
 def _colour(change: Change) -> str:
