@@ -11,7 +11,8 @@ from rich.table import Table as RichTable
 WORD_COLUMNS = frozenset(
     ("implementation", "device", "workload", "verdict", "cpu", "cuda", "what it is", "finding",
      "hyperparameter", "study", "init", "schedule", "where", "start", "recipe", "front",
-     "task", "problem type", "model", "nonlinearity")
+     "task", "problem type", "model", "nonlinearity", "course", "latest", "since", "commit",
+     "among")
 )  # fmt: skip
 PROSE_COLUMNS = frozenset(["what was found", "question", "what is varied", "second"])
 

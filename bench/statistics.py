@@ -83,6 +83,13 @@ def difference(
     return Interval(centre, _quantile(freedom, confidence) * math.sqrt(total))
 
 
+def student(
+    centre: float, error: float, freedom: float, confidence: float = CONFIDENCE
+) -> Interval:
+    """Student's t interval around ``centre``, whose standard error has ``freedom`` degrees."""
+    return Interval(centre, _quantile(freedom, confidence) * error)
+
+
 def widened(change: Interval, by: float) -> Interval:
     """The interval with ``by`` more on either side, for what its values cannot know of."""
     return change if change.half is None else Interval(change.mean, change.half + by)

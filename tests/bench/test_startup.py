@@ -14,6 +14,7 @@ COMMANDS = {
     "show": ["show", "{golden}"],
     "show markdown": ["show", "{golden}", "--markdown"],
     "studies": ["study"],
+    "history help": ["history", "--help"],
     "compare": ["compare", "{golden}", "{golden}"],
 }
 # `-c` stands in for `-m bench`, so that what was imported can be told afterwards.
