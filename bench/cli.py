@@ -22,6 +22,7 @@ from bench.commands import (
     selftest,
     show,
     study,
+    sweep,
     tune,
 )
 from bench.errors import BenchError
@@ -52,6 +53,7 @@ _COMMANDS = {
     "check": check,
     "evaluate": evaluate,
     "generate": generate,
+    "sweep": sweep,
     "study": study,
     "tune": tune,
     "show": show,
