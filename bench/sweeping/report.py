@@ -53,7 +53,7 @@ def done(cells: Sequence[Cell], found: SweepLog, folder: Path) -> Table:
         sections=(tuple(_row(row, several=several) for row in rows),),
         notes=(
             f"Files: in {folder}/. ok, unsupported, failed: its cases. seconds: of the last "
-            "time." + ("" if several or not machines else f" Machine: {machines[0]}."),
+            "try." + ("" if several or not machines else f" Machine: {machines[0]}."),
             *(f"{row.name}: {row.reason}" for row in rows if row.reason),
         ),
     )  # fmt: skip
