@@ -162,7 +162,7 @@ def _engine(on: str, address: str | None, folder: Path, teller: _Teller) -> Iter
     with on_ray.connected(address) as ray:
         if lacking := on_ray.check(teller.todo, on_ray.alive(ray)):
             teller.note(lacking)
-        yield on_ray.OnRay(ray, folder)
+        yield on_ray.OnRay(ray, folder, teller.note)
 
 
 def _execute(

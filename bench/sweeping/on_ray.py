@@ -12,7 +12,7 @@ import os
 import socket
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,10 +32,17 @@ SHARE = 0.001
 MOST_RETRIES = 5
 LONGEST_CONNECT_SECONDS = 5.0
 GLANCE_SECONDS = 2.0
+_OPENMP = "OMP_NUM_THREADS"
 # How long cells wait for a node that has what they need, once the last such node has gone.
 LONGEST_WAIT_SECONDS = 60.0
 OBJECT_STORE_BYTES = 200_000_000
 HOW_TO_START = f"ray start --address=HOST:PORT --resources='{{\"{SLOT}\": 1}}'"
+# Ray's errors that no exception of a task is behind, by their names.
+_ENDINGS = {
+    "NodeDiedError": f"its node died, {MOST_RETRIES + 1} times in a row",
+    "WorkerCrashedError": f"Ray's process for it ended, {MOST_RETRIES + 1} times in a row",
+    "OutOfMemoryError": "Ray ended it, for its node ran out of memory",
+}
 
 Resources = Mapping[str, float]
 # What a task gives back: what became of the cell, and the files beside its result, by their paths.
@@ -49,10 +56,12 @@ class OnRay:
     Attributes:
         ray: connected to it.
         folder: where result files go.
+        note: told what is worth a line.
     """
 
     ray: Any
     folder: Path
+    note: Callable[[str], None]
 
     def outcomes(self, cells: Sequence[Cell], begun: Mapping[str, Result]) -> Iterator[Outcome]:  # noqa: ARG002
         """Run them all; one that was cut short begins anew, for a file is of one machine.
@@ -61,9 +70,14 @@ class OnRay:
             BenchError: the cluster has gone.
         """
         pending = {_submitted(self.ray, cell): cell for cell in cells}
-        waited = Stopwatch()
+        waited, before = Stopwatch(), 0
         while pending:
             finished, nodes = self._looked(list(pending))
+            if len(nodes) < before:
+                self.note(
+                    f"{before - len(nodes)} of {before} nodes gone; what was there begins anew"
+                )
+            before = len(nodes)
             for reference in finished:
                 yield self._kept(pending.pop(reference), reference)
             if finished or _somebody_can(pending.values(), nodes):
@@ -84,8 +98,8 @@ class OnRay:
             return finished, alive(self.ray)
         except Exception as error:  # noqa: BLE001 - whatever Ray raises, nothing comes in any more
             raise BenchError(
-                f"the Ray cluster has gone ({type(error).__name__}: {telling_line(str(error))}); "
-                f"all so far is in {self.folder}; the same command goes on"
+                f"the Ray cluster has gone ({type(error).__name__}); all so far is in "
+                f"{self.folder}; the same command goes on"
             ) from None
 
     def _kept(self, cell: Cell, reference: Any) -> Outcome:
@@ -93,7 +107,7 @@ class OnRay:
         try:
             brought: Brought = self.ray.get(reference)
         except Exception as error:  # noqa: BLE001 - Ray's own trouble, or bench is not installed there
-            return Outcome(cell, reason=f"Ray: {type(error).__name__}: {telling_line(str(error))}")
+            return Outcome(cell, reason=reason(error))
         outcome, files = brought
         for name, content in files.items():
             path = self.folder / name
@@ -102,6 +116,16 @@ class OnRay:
         if outcome.result is not None:
             records.save(outcome.result, cell.file(self.folder))
         return outcome
+
+
+def reason(error: Exception) -> str:
+    """Why Ray brings no outcome, in a few words: its own name machines, and fill a screen."""
+    name = type(error).__name__
+    if name in _ENDINGS:
+        return _ENDINGS[name]
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # What a task raises is a traceback, which ends with what was wrong.
+    return f"on its node: {lines[-1]}" if lines else f"on its node: {name}"
 
 
 def check(cells: Sequence[Cell], nodes: Sequence[Resources]) -> str | None:
@@ -184,7 +208,7 @@ def _carried_out_there(cell: Cell, entries: Mapping[str, Entry]) -> Brought:
 
     node = ray.get_runtime_context().get_node_id()
     notes = _Notes()
-    with tempfile.TemporaryDirectory(prefix="rnn-bench-cell-") as name, _as_anywhere():
+    with tempfile.TemporaryDirectory(prefix="rnn-bench-cell-") as name, _as_anywhere(cell):
         folder = Path(name)
         outcome = carried_out(cell, cell.file(folder), notes, node=node, entries=entries)
         files = {
@@ -212,19 +236,22 @@ class _Notes:
 
 
 @contextmanager
-def _as_anywhere() -> Iterator[None]:
+def _as_anywhere(cell: Cell) -> Iterator[None]:
     """Workers that start in here are as those of any run, and inherit nothing of Ray's process.
 
-    A spawned process would import its main module, Ray with it; and Ray sets the threads of OpenMP.
+    A spawned process would import its main module, Ray with it; and Ray sets the threads of OpenMP
+    to the CPUs of the task.
     """
-    main, threads = sys.modules["__main__"], os.environ.pop("OMP_NUM_THREADS", None)
+    main, threads = sys.modules["__main__"], os.environ.get(_OPENMP)
     sys.modules["__main__"] = ModuleType("__main__")
+    if threads == str(cell.threads):
+        del os.environ[_OPENMP]
     try:
         yield
     finally:
         sys.modules["__main__"] = main
         if threads is not None:
-            os.environ["OMP_NUM_THREADS"] = threads
+            os.environ[_OPENMP] = threads
 
 
 @contextmanager
@@ -255,10 +282,24 @@ def connected(address: str | None) -> Iterator[Any]:
         what = f"no Ray cluster at {address}" if address else "Ray does not start here"
         raise BenchError(f"{what}: {telling_line(str(error)) or type(error).__name__}") from None
     try:
-        yield ray
+        with _no_output():
+            yield ray
     finally:
         with contextlib.suppress(Exception):
             ray.shutdown()
+
+
+@contextmanager
+def _no_output() -> Iterator[None]:
+    """A thread of Ray's writes to standard output whatever happens to a node, and none can stop it.
+
+    The sweep has nothing to say there meanwhile.
+    """
+    with (
+        Path(os.devnull).open("w", encoding="utf-8") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+    ):
+        yield
 
 
 def _check_answers(address: str) -> None:

@@ -479,6 +479,13 @@ def test_trainings_share_a_node_and_timings_never_do():
     assert 0.0 < 100 * training["timing"] < 1.0
 
 
+def test_why_ray_brings_nothing_names_no_machine():
+    died = type("NodeDiedError", (Exception,), {})("Node IP: 192.0.2.1, node ID: 1234")
+    assert on_ray.reason(died) == "its node died, 6 times in a row"
+    raised = Exception("ray::there() (pid=1, ip=192.0.2.1)\n  File x\nModuleNotFoundError: bench\n")
+    assert on_ray.reason(raised) == "on its node: ModuleNotFoundError: bench"
+
+
 def test_the_readme_s_grid_is_one(written):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     (block,) = (part.partition("```")[0] for part in text.split("```toml\n# grid.toml")[1:])
