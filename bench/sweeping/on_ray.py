@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import socket
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -30,7 +31,8 @@ SLOT = "timing"
 SHARE = 0.001
 # How often a cell begins anew because its node, or Ray's process there, has gone.
 MOST_RETRIES = 5
-LONGEST_CONNECT_SECONDS = 5.0
+LONGEST_CONNECT_SECONDS, LONGEST_PROBE_SECONDS = 5.0, 30.0
+_PROBE = "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False)"
 GLANCE_SECONDS = 2.0
 _OPENMP = "OMP_NUM_THREADS"
 # How long cells wait for a node that has what they need, once the last such node has gone.
@@ -303,10 +305,13 @@ def _no_output() -> Iterator[None]:
 
 
 def _check_answers(address: str) -> None:
-    """Whether anybody listens there: Ray itself would try for a minute, and end the process.
+    """Whether a cluster is there that this Ray can join.
+
+    A process of its own tries: of an address where something else listens Ray never lets go, and of
+    what it cannot join it may end the process.
 
     Raises:
-        BenchError: nobody does, or it is no address.
+        BenchError: there is none, or it is no address.
     """
     host, _, port = address.rpartition(":")
     if not host or not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65_536):
@@ -314,9 +319,18 @@ def _check_answers(address: str) -> None:
     try:
         with socket.create_connection((host, int(port)), LONGEST_CONNECT_SECONDS):
             pass
+        command = [sys.executable, "-c", _PROBE, address]
+        subprocess.run(command, capture_output=True, check=True, timeout=LONGEST_PROBE_SECONDS)  # noqa: S603 - our own code; the address is an argument
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise BenchError(
-            f"no Ray cluster answers at {address} ({reason}); start one with ray start --head "
-            f"--resources='{{\"{SLOT}\": 1}}', or leave --address out"
-        ) from None
+        fault = error.strerror or str(error)
+    except subprocess.TimeoutExpired:
+        fault = f"something listens, but did not let Ray in for {LONGEST_PROBE_SECONDS:g} s"
+    except subprocess.CalledProcessError as error:
+        said = error.stderr.decode(errors="replace").strip().splitlines()
+        fault = said[-1].strip()[:300] if said else f"Ray ended with status {error.returncode}"
+    else:
+        return
+    raise BenchError(
+        f"no Ray cluster answers at {address} ({fault}); start one with ray start --head "
+        f"--resources='{{\"{SLOT}\": 1}}', or leave --address out"
+    )

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 from bench import records
 from bench.cli import main
-from bench.sweeping import log
+from bench.sweeping import log, on_ray
 
 ROOT = Path(__file__).parents[2]
 COMMON = """
@@ -157,7 +157,7 @@ def test_two_timings_never_overlap_on_a_node(after_a_death):
 
 
 def test_a_cluster_that_cannot_be_reached_is_one_line(bench, tmp_path):
-    pytest.importorskip("ray", reason="needs ray, the extra of that name")
+    pytest.importorskip("ray", reason="needs ray, the extra of that name", exc_type=ImportError)
     path = tmp_path / "some.toml"
     path.write_text(TRAINING)
     with socket.socket() as unused:
@@ -174,3 +174,16 @@ def test_a_cluster_that_cannot_be_reached_is_one_line(bench, tmp_path):
         assert status == 2
         assert err.startswith("error: --address must be HOST:PORT, such as")
     assert not (tmp_path / "results").exists()
+
+
+def test_what_listens_but_is_no_cluster_is_one_line(bench, tmp_path, monkeypatch):
+    pytest.importorskip("ray", reason="needs ray, the extra of that name", exc_type=ImportError)
+    monkeypatch.setattr(on_ray, "LONGEST_PROBE_SECONDS", 4.0)
+    path = tmp_path / "some.toml"
+    path.write_text(TRAINING)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        status, out, err = bench("sweep", path, "--on", "ray", "--address", address)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    said = "something listens, but did not let Ray in for 4 s"
+    assert err.startswith(f"error: no Ray cluster answers at {address} ({said}); start one")
