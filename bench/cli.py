@@ -24,6 +24,7 @@ from bench.commands import (
     selftest,
     show,
     study,
+    sweep,
     tune,
 )
 from bench.errors import BenchError
@@ -54,6 +55,7 @@ _COMMANDS = {
     "check": check,
     "evaluate": evaluate,
     "generate": generate,
+    "sweep": sweep,
     "study": study,
     "tune": tune,
     "show": show,

@@ -182,8 +182,12 @@ _OPTIONS = {
 }
 
 
-def validated(options: Mapping[str, Any]) -> RunConfig:
-    """Check ``options`` (field -> value); the first problem is named after its option.
+def validated(options: Mapping[str, Any], *, cores: int | None = None) -> RunConfig:
+    """Check ``options``; the first problem is named after its option.
+
+    Args:
+        options: field -> value.
+        cores: of the machine that it is for; this one's where it is left out.
 
     Raises:
         BenchError: a wrong type, a number out of range, or an unknown name.
@@ -197,7 +201,7 @@ def validated(options: Mapping[str, Any]) -> RunConfig:
         field = str(problem["loc"][0])
         option = _OPTIONS.get(field, "--" + field.replace("_", "-"))
         raise BenchError(f"{option}: {problem['msg']}, got {problem['input']!r}") from None
-    cores = os.cpu_count() or 1
+    cores = cores or os.cpu_count() or 1
     if (most := max(config.threads)) > cores:
         raise BenchError(f"--threads {most}: this machine has {cores} cores")
     if config.baseline not in REGISTRY:

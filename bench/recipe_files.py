@@ -4,7 +4,6 @@ What TOML cannot write, None, is a field left out.
 """
 
 import re
-import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,20 +12,21 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError
 from pydantic_core import to_json
 
+from bench import toml_files
 from bench.config import LARGEST_HIDDEN_SIZE, LARGEST_NUM_LAYERS, StrictModel
 from bench.errors import BenchError
 from bench.recipes import NO_RECIPE, RECIPES, Recipe
 from bench.schema import NAME_PATTERN
+from bench.toml_files import SUFFIX
 from impls.config import Nonlinearity
 
-SUFFIX, MODEL = ".toml", "model"
+MODEL = "model"
 # What is wrong in one of two numbers would be said of that one alone.
 _PAIRS = {
     "points": "must be two whole numbers from 3 on, at the first and the last iteration",
     "free_probability": "must be two numbers from 0 to 1, at the first and the last iteration, or "
     "'lab'",
 }
-LARGEST_FILE_BYTES = 100_000
 
 
 class Model(StrictModel):
@@ -63,14 +63,18 @@ class Chosen:
         return {name: value for name, value in self.model.items() if name not in given}
 
 
-def chosen(text: str) -> Chosen:
+def chosen(text: str, folder: Path = Path()) -> Chosen:
     """A name as it is; a file, which ends in .toml or has a folder before it, is read.
+
+    Args:
+        text: either.
+        folder: where the path of a file begins.
 
     Raises:
         BenchError: as `load`.
     """
     is_file = text.endswith(SUFFIX) or "/" in text or "\\" in text
-    return load(Path(text)) if is_file else Chosen(text)
+    return load(folder / text) if is_file else Chosen(text)
 
 
 def load(path: Path) -> Chosen:
@@ -80,10 +84,7 @@ def load(path: Path) -> Chosen:
         BenchError: missing, a folder, unreadable, too large, not TOML, named as a built-in recipe,
             or with a field that is missing, unknown, of the wrong type or out of range.
     """
-    try:
-        table = tomllib.loads(_text(path))
-    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
-        raise BenchError(f"{path} is not TOML: {error}") from None
+    table = toml_files.table(path, "recipe")
     name = check_name(path)
     parts = {"recipe": {key: value for key, value in table.items() if key != MODEL}}
     if MODEL in table:
@@ -111,26 +112,6 @@ def _toml(value: Any) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(map(_toml, value))}]"
     return to_json(value).decode().replace("\x7f", "\\u007f")
-
-
-def _text(path: Path) -> str:
-    try:
-        if path.is_dir():
-            raise BenchError(f"--recipe {path} is a folder; name a recipe file in it")
-        if path.stat().st_size > LARGEST_FILE_BYTES:
-            raise BenchError(f"{path} is larger than {LARGEST_FILE_BYTES // 1000} kB: no recipe")
-        with path.open("rb") as file:  # a device such as /dev/zero has no size, and no end
-            content = file.read(LARGEST_FILE_BYTES + 1)
-        if len(content) > LARGEST_FILE_BYTES:
-            raise BenchError(f"{path} is larger than {LARGEST_FILE_BYTES // 1000} kB: no recipe")
-        return content.decode()
-    except FileNotFoundError:
-        raise BenchError(f"there is no recipe file {path}") from None
-    except UnicodeDecodeError:
-        raise BenchError(f"{path} is not TOML: it is not text in UTF-8") from None
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise BenchError(f"cannot read {path}: {reason}") from None
 
 
 def check_name(path: Path) -> str:

@@ -51,6 +51,8 @@ def parse(path: Path, text: str, head: Any) -> Result:
     """
     if isinstance(head, dict) and (kind := head.get("kind")) in ("study", "selftest"):
         raise BenchError(f"{path} is a {kind}'s file: python -m bench {kind} --show {path}")
+    if isinstance(head, dict) and head.get("kind") == "sweep":
+        raise BenchError(f"{path} is the log of a sweep: take one of the result files beside it")
     if not isinstance(head, dict) or "schema_version" not in head:
         raise BenchError(f"{path} is not a result file: it has no schema_version")
     version = head["schema_version"]

@@ -12,9 +12,9 @@ WORD_COLUMNS = frozenset(
     ("implementation", "device", "workload", "verdict", "cpu", "cuda", "what it is", "finding",
      "hyperparameter", "study", "init", "schedule", "where", "start", "recipe", "front",
      "task", "problem type", "model", "nonlinearity", "course", "latest", "since", "commit",
-     "among")
+     "among", "cell", "state", "file", "status")
 )  # fmt: skip
-PROSE_COLUMNS = frozenset(["what was found", "question", "what is varied", "second"])
+PROSE_COLUMNS = frozenset(["what was found", "question", "what is varied", "second", "machine"])
 
 Row = tuple[str, ...]
 

@@ -244,7 +244,8 @@ class Run:
             tolerance=self._tolerance,
         )
         turns = len(self._arms) * (1 + self.config.rounds)
-        self.progress.start("timing", max(0, self._timing.processes_left) * turns)
+        left = self._timing.processes_left if self._arms.any_case_open() else 0
+        self.progress.start("timing", max(0, left) * turns)
         self._timing.execute()
         for arm, row in self._arms.too_fast():
             floor = row.limit.seconds if row.limit else 0.0

@@ -18,7 +18,9 @@ from bench.recipes import RECIPES, Recipe
 from bench.worker import Session
 from impls import REGISTRY
 
-OWN = replace(RECIPES["quick"], summary='a "quoted" one', iterations=3, points=(30, 40))
+OWN = replace(
+    RECIPES["quick"], summary='a "quoted" one', iterations=3, points=(30, 40), loss_warm_up=20
+)
 
 recipes = st.builds(
     replace,
