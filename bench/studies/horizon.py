@@ -124,16 +124,16 @@ def _horizon_table(result: StudyResult) -> Table:
     )
     return Table(
         title="Free run against the truth",
-        columns=("recipe", "free steps", "MSE", "low", "high", "phase error", "low", "high",
-                 "amplitude error", "low", "high", "with a wave"),
+        columns=("recipe", "steps", "MSE", "low", "high", "phase", "low", "high",
+                 "amplitude", "low", "high", "waves"),
         sections=sections,
         notes=(
             "In the window of one period, 62 steps, that ends nearest to so many free steps. MSE: "
-            "mean over the sequences; phase error in radians and relative amplitude error: medians "
-            "of their magnitudes, of the waves fitted to prediction and truth. Each the geometric "
-            "mean over the seeds, with its 95% interval. with a wave: sequences whose amplitude "
-            "has never been below a tenth of the truth's; the others have no phase, and where "
-            "fewer than half have a wave none is told.",
+            "mean over the sequences; phase, its error in radians, and amplitude, its relative "
+            "error: medians of their magnitudes, of the waves fitted to prediction and truth. Each "
+            "the geometric mean over the seeds, with its 95% interval. waves: sequences whose "
+            "amplitude has never been below a tenth of the truth's; the others have no phase, and "
+            "where fewer than half have a wave none is told.",
             *_notes(result),
         ),
     )  # fmt: skip
