@@ -116,6 +116,24 @@ def check(plan: Plan, entries: Mapping[str, Entry]) -> None:
         raise BenchError(f"--impl {case.implementation} cannot be trained; choose another")
 
 
+@contextmanager
+def interrupts_kept() -> Iterator[None]:
+    """A Ctrl-C stays one: Optuna, hit while it writes a trial down, fails of its own instead.
+
+    Raises:
+        KeyboardInterrupt: one is behind the error.
+    """
+    try:
+        yield
+    except Exception as error:
+        behind: BaseException | None = error
+        while behind is not None and not isinstance(behind, KeyboardInterrupt):
+            behind = behind.__cause__ or behind.__context__
+        if behind is not None:
+            raise KeyboardInterrupt from error
+        raise
+
+
 def go_on(
     plan: Plan,
     study: optuna.Study,
@@ -124,7 +142,7 @@ def go_on(
 ) -> None:
     """Trial after trial, until the study has enough, the time is over or ``on_trial`` says no."""
     trying, watch = Trying(plan, entries), Stopwatch()
-    with told(plan.storage):
+    with interrupts_kept(), told(plan.storage):
         while len(finished(study)) < plan.trials:
             if plan.time_budget is not None and watch.seconds() >= plan.time_budget:
                 return

@@ -21,7 +21,7 @@ from bench import recipe_files
 from bench.cli import main
 from bench.config import EvaluationConfig, RunConfig
 from bench.recipes import RECIPES, Recipe
-from bench.tuning import storage
+from bench.tuning import storage, trials
 from bench.tuning.outcome import FEWEST_FOR_IMPORTANCES, outcome_of
 from bench.tuning.pictures import draw_all
 from bench.tuning.plan import Plan
@@ -242,6 +242,24 @@ def wait_until(condition):
             return
         time.sleep(0.05)
     pytest.fail("nothing of the kind happened")
+
+
+def test_an_interrupt_is_one_whatever_becomes_of_it_in_optuna(monkeypatch, tmp_path):
+    """While a trial is written down Optuna answers it with an error of its own."""
+    study = storage.opened(plan(tmp_path / "s.db"))
+
+    def interrupted(*_, **__):
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise UnboundLocalError("updated_state")
+
+    monkeypatch.setattr(study, "optimize", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        trials.go_on(plan(tmp_path / "s.db"), study, {}, lambda: True)
+    monkeypatch.setattr(study, "optimize", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        trials.go_on(plan(tmp_path / "s.db"), study, {}, lambda: True)
 
 
 def test_a_killed_process_loses_no_trial_and_the_others_go_on(tune, tmp_path):
