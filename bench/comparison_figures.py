@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.compare import Comparison, ThroughputChange, several
-from bench.looks import COLOURS, WIDTH_INCHES
+from bench.looks import COLOURS, WIDTH_INCHES, legend_handles
 
 # By verdict: colour and marker both, for colour-blind readers and printers.
 LOOKS = {
@@ -52,11 +52,7 @@ def forest(comparison: Comparison) -> Figure | None:
     axes.set_xticks(ticks, [f"{tick:g}x" for tick in ticks])
     axes.minorticks_off()
     axes.set_xlabel("new over base, with the interval of all rows together")
-    handles = {
-        label: handle
-        for each in figure.axes
-        for handle, label in zip(*each.get_legend_handles_labels(), strict=True)
-    }
+    handles = legend_handles(figure)
     figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=5)
     return figure
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from bench.compare import AccuracyChange, Comparison, ThroughputChange, several
 from bench.render import Row, Table
-from bench.words import NOTHING, error, percent, plus_minus, ratio, short
+from bench.words import NOTHING, error, percent, ratio_within, short
 
 
 def comparison_tables(comparisons: tuple[Comparison, ...]) -> list[Table]:
@@ -100,7 +100,6 @@ def _throughput_row(row: ThroughputChange, reasons: _Reasons, extra: list[str]) 
     verdict = reasons.mark(row.verdict, row.reason)
     if row.verdict == "cannot tell" and row.smallest_visible is not None:
         verdict += f" < {percent(row.smallest_visible)}"
-    apart = plus_minus(row.low, row.high)
     numbers = {"H": row.hidden_size, "threads": row.threads}
     return (
         row.workload,
@@ -110,7 +109,7 @@ def _throughput_row(row: ThroughputChange, reasons: _Reasons, extra: list[str]) 
         *(str(number or "") for name, number in numbers.items() if name in extra),
         short(row.base),
         short(row.new),
-        ratio(row.ratio) + ("" if apart == NOTHING else f" {apart}"),
+        ratio_within(row.ratio, row.low, row.high),
         verdict,
     )
 

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import records, words
+from bench.config import WORKLOADS
 from bench.errors import BenchError
 from bench.render import Table
 from bench.scaling import ScalingRow, scaling_rows
 from bench.schema import Environment, Result
 
 FOLDER = Path("results/reference")
-# The order in which workloads are told of; others come after them.
-WORKLOADS = ("generate", "train_step", "sequence")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +41,15 @@ class Machine:
         cores = f"{self.cores} core{'s' if self.cores > 1 else ''}"
         caches = [f"{name} {words.size(size)}" for name, size in self.caches if name != "L1d"]
         return f"{self.name} ({', '.join([cores, *(caches if with_caches else ())])})"
+
+
+def labels(machines: Sequence[Machine]) -> dict[Machine, str]:
+    """Each machine in words, with its caches where another has the same name."""
+    plain = Counter(machine.label(with_caches=False) for machine in dict.fromkeys(machines))
+    return {
+        machine: machine.label(with_caches=plain[machine.label(with_caches=False)] > 1)
+        for machine in machines
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +93,13 @@ def load(paths: Sequence[Path]) -> tuple[dict[str, Result], list[str]]:
         for file in sorted(path.glob("*.json")):
             try:
                 text = records.read(file)
-                head = records.from_json(file, text)
-                if isinstance(head, dict) and "kind" in head:
-                    continue
-                found[file.name] = records.parse(file, text, head)
+                result = records.quickly(text)
+                if result is None:
+                    head = records.from_json(file, text)
+                    if isinstance(head, dict) and "kind" in head:
+                        continue
+                    result = records.parse(file, text, head)
+                found[file.name] = result
             except BenchError as error:
                 damaged.append(f"left out: {error}")
     return found, damaged
@@ -126,11 +137,8 @@ def tables(found: Sequence[Leader]) -> list[Table]:
     machines: dict[Machine, list[Leader]] = defaultdict(list)
     for leader in found:
         machines[leader.machine].append(leader)
-    plain = Counter(machine.label(with_caches=False) for machine in machines)
-    return [
-        _table(machine.label(with_caches=plain[machine.label(with_caches=False)] > 1), theirs)
-        for machine, theirs in machines.items()
-    ]
+    names = labels(list(machines))
+    return [_table(names[machine], theirs) for machine, theirs in machines.items()]
 
 
 def _table(machine: str, found: Sequence[Leader]) -> Table:
@@ -163,7 +171,6 @@ def _table(machine: str, found: Sequence[Leader]) -> Table:
 
 def _row(leader: Leader, model: tuple[str, ...]) -> tuple[str, ...]:
     row = leader.row
-    apart = words.plus_minus(row.low, row.high)
     return (
         row.workload,
         *model,
@@ -173,7 +180,7 @@ def _row(leader: Leader, model: tuple[str, ...]) -> tuple[str, ...]:
         words.significant(row.microseconds_per_step),
         words.percent(row.share_of_limit),
         row.second or words.NOTHING,
-        words.ratio(row.ratio) + ("" if apart == words.NOTHING else f" {apart}"),
+        words.ratio_within(row.ratio, row.low, row.high),
         row.verdict,
     )
 
@@ -203,7 +210,6 @@ def _place(leader: Leader) -> tuple[object, ...]:
 
 def _order(leader: Leader) -> tuple[object, ...]:
     machine, row = leader.machine, leader.row
-    workload = WORKLOADS.index(row.workload) if row.workload in WORKLOADS else len(WORKLOADS)
     where = (machine.device, machine.name, machine.cores, machine.caches)
-    return (*where, workload, row.workload, row.hidden_size, leader.model, leader.dtype,
+    return (*where, WORKLOADS.index(row.workload), row.hidden_size, leader.model, leader.dtype,
             row.batch_size)  # fmt: skip

@@ -151,13 +151,8 @@ def _scaling_row(
         share_of_limit=first.share_of_limit,
         second=others[0].implementation if others else None,
         second_device=others[0].device if others else None,
-        ratio=_exp(ratio.mean) if ratio else None,
-        low=_exp(ratio.low) if ratio and ratio.half is not None else None,
-        high=_exp(ratio.high) if ratio and ratio.half is not None else None,
+        ratio=statistics.exp(ratio.mean) if ratio else None,
+        low=statistics.exp(ratio.low) if ratio and ratio.half is not None else None,
+        high=statistics.exp(ratio.high) if ratio and ratio.half is not None else None,
         verdict="alone" if not others else "surely" if sure else "cannot tell",
     )
-
-
-def _exp(log: float) -> float:
-    """Exponentiate within what a file may hold."""
-    return math.exp(max(-50.0, min(50.0, log)))

@@ -5,7 +5,7 @@ from math import ceil
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench.looks import WIDTH_INCHES, look
+from bench.looks import WIDTH_INCHES, legend_handles, look
 from bench.scaling import Against, Panel, panels
 from bench.schema import Result
 
@@ -49,11 +49,7 @@ def scaling(result: Result, workload: str, over: Against) -> Figure:
     grid[0, 0].set_ylim(min(heights) / 1.5, max(heights) * 1.5)
     for axes in grid[:, 0]:
         axes.set_ylabel(f"{workload}: µs per step")
-    handles = {
-        label: handle
-        for axes in figure.axes
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
+    handles = legend_handles(figure)
     figure.legend(
         list(handles.values()), list(handles), loc="outside lower center",
         ncols=2 if columns == 1 else 5, handlelength=2.8,

@@ -83,6 +83,11 @@ def difference(
     return Interval(centre, _quantile(freedom, confidence) * math.sqrt(total))
 
 
+def exp(log: float) -> float:
+    """A factor from its log, within what a file may hold."""
+    return math.exp(max(-50.0, min(50.0, log)))
+
+
 def student(
     centre: float, error: float, freedom: float, confidence: float = CONFIDENCE
 ) -> Interval:

@@ -126,6 +126,11 @@ class Quality:
     busy_share: float | None
 
 
+def mean_error(case: Case) -> float:
+    """The mean squared error of its predictions, to sort by; infinite where there are none."""
+    return case.accuracy.mse_mean if case.accuracy else math.inf
+
+
 def accuracy_rows(result: Result) -> list[AccuracyRow]:
     """The cases, in the order of the run."""
     return [

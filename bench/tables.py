@@ -22,7 +22,17 @@ from bench.summary import (
     quality,
     throughput_rows,
 )
-from bench.words import NOTHING, error, percent, plus_minus, ratio, short, significant, size
+from bench.words import (
+    NOTHING,
+    error,
+    percent,
+    plus_minus,
+    ratio,
+    ratio_within,
+    short,
+    significant,
+    size,
+)
 from tasks import TASKS
 from tasks.waves import Wave
 
@@ -356,23 +366,21 @@ def _best_note(result: Result) -> tuple[str, ...]:
 
 
 def _throughput(row: ThroughputRow) -> Row:
-    apart = plus_minus(row.ratio_low, row.ratio_high)
     return (
         short(row.steps_per_second),
         plus_minus(row.low, row.high),
-        ratio(row.ratio) + ("" if apart == NOTHING else f" {apart}"),
+        ratio_within(row.ratio, row.ratio_low, row.ratio_high),
         percent(row.share_of_limit),
     )
 
 
 def _scaling(row: ScalingRow) -> Row:
-    apart = plus_minus(row.low, row.high)
     return (
         *(row.workload, str(row.hidden_size), f"{row.batch_size:,}"),
         *(row.implementation, row.device, str(row.threads)),
         significant(row.microseconds_per_step),
         row.second or NOTHING,
-        ratio(row.ratio) + ("" if apart == NOTHING else f" {apart}"),
+        ratio_within(row.ratio, row.low, row.high),
         row.verdict,
     )
 

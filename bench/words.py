@@ -45,6 +45,12 @@ def plus_minus(low: float | None, high: float | None) -> str:
     return "±" + percent(half) if half <= 1.0 else "±>100%"
 
 
+def ratio_within(value: float | None, low: float | None, high: float | None) -> str:
+    """A factor and, where it has an interval, half of its width: "1.38x ±5.3%"."""
+    apart = plus_minus(low, high)
+    return ratio(value) if apart == NOTHING else f"{ratio(value)} {apart}"
+
+
 def case(key: tuple[str, str, int], *, with_size: bool) -> str:
     """A case by its implementation, its device and, where there are several, its hidden size."""
     implementation, device, hidden_size = key
@@ -53,9 +59,14 @@ def case(key: tuple[str, str, int], *, with_size: bool) -> str:
 
 def thread_counts(counts: Sequence[int]) -> str:
     """Such as "1 and 2 threads"."""
-    *others, last = map(str, counts)
-    text = f"{', '.join(others)} and {last}" if others else last
+    text = listed(list(map(str, counts)))
     return f"{text} thread{'' if text == '1' else 's'}"
+
+
+def listed(parts: Sequence[str]) -> str:
+    """Such as "a, b and c", of one part at least."""
+    *others, last = parts
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def percent(value: float | None) -> str:

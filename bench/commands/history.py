@@ -133,7 +133,7 @@ def _of_machine(series: Sequence["Series"], asked: str) -> tuple[list["Series"],
     Raises:
         BenchError: there is none of that name.
     """
-    from bench.history.tables import labels
+    from bench.leaderboard import labels
 
     names = labels([each.machine for each in series])
     if asked == ALL:
@@ -160,7 +160,8 @@ def _about(folder: Path, collection: "Collection", others: Sequence[str]) -> lis
 
 
 def _print_json(folder: Path, collection: "Collection", found: Sequence["History"]) -> None:
-    from bench.history.tables import labels, numbers
+    from bench.history.tables import numbers
+    from bench.leaderboard import labels
 
     names = labels([each.machine for each in collection.series])
     print_json(

@@ -124,9 +124,9 @@ def _change(runs: Sequence[Run], step: Step) -> Change:
         latest=runs[latest].label,
         plausible=len(shares),
         same_commit=same,
-        ratio=_exp(-effect.mean),
-        low=_exp(-effect.mean - half),
-        high=_exp(-effect.mean + half),
+        ratio=statistics.exp(-effect.mean),
+        low=statistics.exp(-effect.mean - half),
+        high=statistics.exp(-effect.mean + half),
         verdict=statistics.verdict(effect, statistics.SMALLEST_MARGIN),
         software=_differences(before, runs[latest]),
     )
@@ -140,8 +140,3 @@ def _differences(old: Run, new: Run) -> tuple[str, ...]:
         for name in dict.fromkeys((*before, *after))
         if before.get(name) != after.get(name)
     )
-
-
-def _exp(log: float) -> float:
-    """Exponentiate within what a file may hold."""
-    return math.exp(max(-50.0, min(50.0, log)))

@@ -15,7 +15,8 @@ from bench import words
 from bench.figures import STYLE, write
 from bench.history.changes import Change, History
 from bench.history.series import Array
-from bench.history.tables import labels, model_words
+from bench.history.tables import model_words
+from bench.leaderboard import labels
 from bench.looks import COLOURS, TRUTH, WIDTH_INCHES
 from bench.render import printable
 

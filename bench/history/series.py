@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.leaderboard import WORKLOADS, Machine
+from bench.config import WORKLOADS
+from bench.leaderboard import Machine
 from impls import GeneratorConfig
 
 Array = NDArray[np.float64]

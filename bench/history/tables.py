@@ -1,6 +1,5 @@
 """Histories in words: a line a case, and a line a change; and in numbers, for JSON."""
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -10,22 +9,13 @@ import numpy as np
 from bench import words
 from bench.history.changes import Change, History
 from bench.history.series import Key
-from bench.leaderboard import Machine
+from bench.leaderboard import labels
 from bench.render import Row, Table
 
 BARS = "▁▂▃▄▅▆▇█"
 COURSE_WIDTH = 12
 NO_CHANGE = "No case has surely changed its level by more than 1%."
 FLATTEST = 0.1  # log: what the height of a course spans at least, lest noise look like change
-
-
-def labels(machines: Sequence[Machine]) -> dict[Machine, str]:
-    """Each machine in words, with its caches where another has the same name."""
-    plain = Counter(machine.label(with_caches=False) for machine in dict.fromkeys(machines))
-    return {
-        machine: machine.label(with_caches=plain[machine.label(with_caches=False)] > 1)
-        for machine in machines
-    }
 
 
 def model_words(key: Key) -> str:

@@ -2,16 +2,15 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from bench import words
 from bench.compare import Comparison
+from bench.config import WORKLOADS
 from bench.scaling import ScalingRow, scaling_rows
 from bench.schema import Case, Result
-from bench.summary import ThroughputRow, quality, throughput_rows
+from bench.summary import ThroughputRow, mean_error, quality, throughput_rows
 
-# In the order in which workloads are told of.
-_FIRST = ("generate", "train_step", "sequence")
 # The verdicts of a comparison, worst news first.
 _VERDICTS = ("slower", "faster", "same", "cannot tell", "not comparable", "only in base",
              "only in new")  # fmt: skip
@@ -115,9 +114,8 @@ def warnings(result: Result) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _place(row: ThroughputRow | ScalingRow) -> tuple[int, str, int, int, str]:
-    workload = _FIRST.index(row.workload) if row.workload in _FIRST else len(_FIRST)
-    return workload, row.workload, row.hidden_size, row.batch_size, row.device
+def _place(row: ThroughputRow | ScalingRow) -> tuple[int, int, int, str]:
+    return WORKLOADS.index(row.workload), row.hidden_size, row.batch_size, row.device
 
 
 def _case_of(result: Result, name: str, row: ThroughputRow) -> Case | None:
@@ -140,22 +138,17 @@ def _most_accurate(result: Result) -> str:
     if not evaluated:
         passed = sum(bool(case.parity and case.parity.passed) for case in result.cases)
         return f"{passed} of {len(result.cases)} cases agree with the reference; none was timed."
-    best = min(evaluated, key=_mse)
+    best = min(evaluated, key=mean_error)
     return (
         f"{best.implementation} on {best.device} has the smallest mean squared error, "
-        f"{words.error(_mse(best))}; nothing was timed."
+        f"{words.error(mean_error(best))}; nothing was timed."
     )
-
-
-def _mse(case: Case) -> float:
-    return case.accuracy.mse_mean if case.accuracy else float("inf")
 
 
 def _leader(row: ScalingRow, *, with_size: bool) -> str:
     size = f", H={row.hidden_size}" if with_size else ""
     head = f"{row.workload}, batch {row.batch_size:,}{size}, {row.device}: {row.implementation}"
-    apart = words.plus_minus(row.low, row.high)
-    ratio = words.ratio(row.ratio) + ("" if apart == words.NOTHING else f" {apart}")
+    ratio = words.ratio_within(row.ratio, row.low, row.high)
     tail = "" if row.verdict == "surely" else ", though nobody can tell"
     return f"{head}, {ratio} as fast as {row.second}{tail}"
 
@@ -164,13 +157,11 @@ def _compared(comparison: Comparison) -> str:
     counts = Counter[str](row.verdict for row in comparison.throughput)
     said = [f"{counts[verdict]} {verdict}" for verdict in _VERDICTS if counts[verdict]]
     rows = len(comparison.throughput)
-    text = f"{comparison.new} against {comparison.base}: of {rows} timed rows {_listed(said)}."
-    if not rows:
-        text = f"{comparison.new} against {comparison.base}: no timed rows."
-    sure = [row for row in comparison.throughput if row.verdict in ("faster", "slower")]
-    sure = [row for row in sure if row.ratio]
+    text = f"{comparison.new} against {comparison.base}: "
+    text += "no timed rows." if not rows else f"of {rows} timed rows {words.listed(said)}."
+    sure = [r for r in comparison.throughput if r.ratio and r.verdict in ("faster", "slower")]
     if sure:
-        largest = max(sure, key=lambda row: abs(_log(row.ratio)))
+        largest = max(sure, key=lambda row: abs(math.log(row.ratio or 1.0)))
         text += (
             f" The largest change: {largest.implementation} on {largest.device}, "
             f"{largest.workload} at batch {largest.batch_size:,}, {words.ratio(largest.ratio)}."
@@ -179,15 +170,6 @@ def _compared(comparison: Comparison) -> str:
     if errors["worse"] or errors["better"]:
         text += f" Accuracy: {errors['worse']} worse, {errors['better']} better."
     return text
-
-
-def _log(ratio: float | None) -> float:
-    return math.log(ratio) if ratio else 0.0
-
-
-def _listed(parts: Iterable[str]) -> str:
-    *others, last = parts
-    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _of_case(case: Case) -> str:

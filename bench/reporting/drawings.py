@@ -14,7 +14,8 @@ from bench.compare import Comparison
 from bench.comparison_figures import forest
 from bench.plots import Plan, planned
 from bench.scaling import panels
-from bench.schema import Case, Result
+from bench.schema import Result
+from bench.summary import mean_error
 
 # More lines than these hide each other, and a page of 200 cases is to stay small.
 MOST_CASES = 8
@@ -158,13 +159,9 @@ def _title(plan: Plan) -> str:
 
 
 def _shown(result: Result) -> Result:
-    """The most accurate cases, in their order; their names and the task as plain text."""
-    ranked = sorted((case for case in result.cases if case.accuracy), key=_mse)[:MOST_CASES]
+    """The most accurate cases, in their order, and others that were trained where there is room."""
+    ranked = sorted((case for case in result.cases if case.accuracy), key=mean_error)[:MOST_CASES]
     others = [case for case in result.cases if case.training and not case.accuracy]
     kept = [*ranked, *others][:MOST_CASES]
     cases = tuple(case for case in result.cases if any(case is each for each in kept))
     return result.model_copy(update={"cases": cases})
-
-
-def _mse(case: Case) -> float:
-    return case.accuracy.mse_mean if case.accuracy else float("inf")

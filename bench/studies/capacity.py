@@ -6,7 +6,9 @@ it, over several seeds. The rate belongs to size and implementation: each is tim
 what was timed is checked against the reference.
 """
 
+import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench import words as numbers
@@ -130,26 +132,11 @@ def _error_table(result: StudyResult) -> Table:
 
 def _front_table(result: StudyResult) -> Table:
     """The rows of `_rate_table` that nothing beats in both, the most accurate first."""
-    found = _Found(result)
-    iterations = found.iterations[-1]
     sections = []
-    for batch_size in found.batch_sizes:
-        best = {point.name for point in front(found.points(iterations, batch_size))}
-        rows = [
-            (found.error(size, iterations)[0], size, name)
-            for size in found.sizes
-            for name in found.timed
-            if f"{name} {_named(size)}" in best
-        ]
-        rows.sort(key=lambda row: row[0].mean if row[0] else float("inf"))
-        sections.append(
-            tuple(
-                _rate_row(size, name, batch_size, error, found.rate(size, name, batch_size), set())[
-                    :-1
-                ]
-                for error, size, name in rows
-            )
-        )
+    for places in _rated(result):
+        there = [place for place in places if place.in_front]
+        there.sort(key=lambda place: place.error.mean if place.error else float("inf"))
+        sections.append(tuple(_rate_row(place)[:-1] for place in there))
     return Table(
         title="Capacity: the front, as accurate and as fast as nothing else",
         columns=_RATE_COLUMNS[:-1],
@@ -159,42 +146,63 @@ def _front_table(result: StudyResult) -> Table:
 
 
 def _rate_table(result: StudyResult) -> Table:
-    found = _Found(result)
-    iterations = found.iterations[-1]
-    sections = []
-    for batch_size in found.batch_sizes:
-        best = {point.name for point in front(found.points(iterations, batch_size))}
-        for size in found.sizes:
-            error, _ = found.error(size, iterations)
-            rows = [
-                _rate_row(size, name, batch_size, error, found.rate(size, name, batch_size), best)
-                for name in found.timed
-            ]
-            sections.append(tuple(rows))
+    """A section a batch size and size, a row an implementation."""
     return Table(
         title="Capacity: error and rate of each implementation",
         columns=_RATE_COLUMNS,
-        sections=tuple(sections),
+        sections=tuple(
+            tuple(map(_rate_row, of_size))
+            for places in _rated(result)
+            for _, of_size in itertools.groupby(places, key=lambda place: _named(place.size))
+        ),
         notes=(_RATE_NOTE,),
     )
 
 
-def _rate_row(
-    size: Settings,
-    name: str,
-    batch_size: Any,
-    error: Spread | None,
-    rate: Spread | None,
-    best: set[str],
-) -> tuple[str, ...]:
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What an implementation has at one size and batch size, and whether nothing beats both."""
+
+    size: Settings
+    name: str
+    batch_size: Any
+    error: Spread | None
+    rate: Spread | None
+    in_front: bool
+
+
+def _rated(result: StudyResult) -> list[list[_Place]]:
+    """For each batch size every implementation at every size, size by size."""
+    found = _Found(result)
+    iterations = found.iterations[-1]
+    rated = []
+    for batch_size in found.batch_sizes:
+        best = {point.name for point in front(found.points(iterations, batch_size))}
+        rated.append([
+            _Place(
+                size,
+                name,
+                batch_size,
+                found.error(size, iterations)[0],
+                found.rate(size, name, batch_size),
+                in_front=f"{name} {_named(size)}" in best,
+            )
+            for size in found.sizes
+            for name in found.timed
+        ])  # fmt: skip
+    return rated
+
+
+def _rate_row(place: _Place) -> tuple[str, ...]:
+    rate = place.rate
     ends = (rate.mean, rate.low, rate.high) if rate else (None,) * 3
     return (
-        name,
-        *map(str, size.values()),
-        f"{batch_size:,}",
-        words.number(error.mean if error else None),
+        place.name,
+        *map(str, place.size.values()),
+        f"{place.batch_size:,}",
+        words.number(place.error.mean if place.error else None),
         *map(numbers.short, ends),
-        "front" if f"{name} {_named(size)}" in best else "",
+        "front" if place.in_front else "",
     )
 
 
