@@ -101,7 +101,8 @@ def training_loss(result: Result) -> Figure:
     axes.set_yscale("log")
     axes.set_xlabel("iteration")
     axes.set_ylabel("training loss (MSE)")
-    axes.set_title(f"{result.config.task}, recipe {result.config.recipe}", loc="left")
+    title = f"{result.config.task}, recipe {result.config.recipe}"
+    axes.set_title(title, loc="left", parse_math=False)  # names can be anybody's
     axes.legend()
     return figure
 

@@ -66,7 +66,7 @@ def answers(result: Result, case: Case) -> Figure:
     panels[0].set_ylabel("prediction")
     name = words.case(case.key, with_size=len(result.config.hidden_sizes) > 1)
     title = f"{name}: {result.config.task}, MSE {accuracy.mse_mean:.1e}"
-    figure.suptitle(title, fontsize=8, fontweight="bold")
+    figure.suptitle(title, fontsize=8, fontweight="bold", parse_math=False)
     return figure
 
 

@@ -243,7 +243,7 @@ def _front_figure(result: StudyResult, batch_size: Any) -> "Figure":
     axes.set_xlabel(f"steps per second, {_batch(batch_size)}")
     axes.set_ylabel("MSE on the test set")
     trained = f"recipe {result.config.recipe}, {iterations:,} iterations"
-    axes.set_title(f"{result.config.task}, {trained}", loc="left")
+    axes.set_title(f"{result.config.task}, {trained}", loc="left", parse_math=False)
     for name, colour in colours.items():
         axes.plot([], [], "s", color=colour, markersize=4, label=name)
     for (layers, nonlinearity), form in forms.items():

@@ -103,7 +103,7 @@ def figures(result: StudyResult) -> "dict[str, Figure]":
     axes.minorticks_off()
     axes.set_xlabel("distinct training sequences")
     axes.set_ylabel("MSE on the test set")
-    axes.set_title(f"{result.config.task}, H={hidden_size}", loc="left")
+    axes.set_title(f"{result.config.task}, H={hidden_size}", loc="left", parse_math=False)
     figure.legend(loc="outside lower center", ncols=2)
     return {"error": figure}
 

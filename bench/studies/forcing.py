@@ -122,7 +122,9 @@ def figures(result: StudyResult) -> "dict[str, Figure]":
     drawing.places(axes, names)
     axes.tick_params(axis="x", labelrotation=40)
     axes.set_ylabel("MSE on the test set")
-    axes.set_title(f"{result.config.task}, H={size}, {iterations:,} iterations", loc="left")
+    axes.set_title(
+        f"{result.config.task}, H={size}, {iterations:,} iterations", loc="left", parse_math=False
+    )
     figure.legend(loc="outside lower center", ncols=2)
     return {"error": figure}
 

@@ -227,7 +227,7 @@ def figures(result: StudyResult) -> "dict[str, Figure]":
     )  # fmt: skip
     drawing.trivial(panels[0], result)
     panels[-1].set_xlabel("free steps")
-    panels[0].set_title(result.config.task, loc="left")
+    panels[0].set_title(result.config.task, loc="left", parse_math=False)
     panels[0].legend()
     return {"horizon": figure}
 

@@ -172,7 +172,7 @@ def figures(result: StudyResult) -> "dict[str, Figure]":
         drawing.places(axes, [in_words(value) for value in values])
         axes.set_xlabel(labels[name])
         axes.set_ylabel("MSE / scale²")
-    panels[0].set_title(f"{result.config.task}, {steps:,} iterations", loc="left")
+    panels[0].set_title(f"{result.config.task}, {steps:,} iterations", loc="left", parse_math=False)
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=2)
     return {"error": figure}

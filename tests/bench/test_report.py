@@ -16,7 +16,7 @@ from bench.schema import Sample
 from tests.bench.synthetic import steady, timed
 from tests.readme import ROOT
 
-HOSTILE = "</script><script>window.hacked=1</script><img src=x onerror='hacked=1'>\"'&{{7*7}}$x_1"
+HOSTILE = "</script><script>window.hacked=1</script><img src=x onerror='hacked=1'>\"'&{{7*7}}$\\x$"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 QUIET = (
     *("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"),
