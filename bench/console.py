@@ -18,8 +18,9 @@ def print_tables(found: list[render.Table]) -> None:
     """Tables for a terminal, their notes beneath."""
     console = stdout()
     for table in found:
-        console.print()
-        console.print(render.to_rich(table))
+        for part in render.fitted(table, console):
+            console.print()
+            console.print(part)
         for note in table.notes:
             console.print(Text(render.printable(note), style="dim"))
     console.print()
@@ -51,6 +52,16 @@ class _Console(Console):
 def stderr() -> Console:
     """Standard error."""
     return Console(stderr=True, highlight=False)
+
+
+def note(text: str) -> None:
+    """One line on standard error, however long."""
+    stderr().print(Text(render.printable(text)), soft_wrap=True)
+
+
+def say(text: str) -> None:
+    """One line on standard output, however long."""
+    stdout().print(Text(render.printable(text)), soft_wrap=True)
 
 
 def echo(text: str) -> None:

@@ -1,6 +1,6 @@
 """What commands share: options, which file, which earlier attempt, and what is told of a run."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +11,13 @@ from rich.text import Text
 from bench import config as configuration
 from bench import plugins, records, render, tables
 from bench.config import RunConfig, check_writable, fields_of
-from bench.console import print_tables, stderr, stdout
-from bench.errors import BenchError
+from bench.console import note, print_tables, say, stderr, stdout
+from bench.errors import BenchError, unknown
+from bench.options import HERE, RAY
 from bench.progress import progress
 from bench.schema import Result
 from impls import REGISTRY
+from impls.packages import missing_reason
 from tasks import TASKS
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ def asked_by_name(impl: str, found: plugins.Plugins) -> frozenset[str]:
     names = {part.strip() for part in impl.split(",")}
     if plugins.ALL in names:
         for each in found.broken:
-            stderr().print(Text(render.printable(f"left out: {each.reason}")), soft_wrap=True)
+            note(f"left out: {each.reason}")
     return frozenset(names)
 
 
@@ -49,10 +51,9 @@ def show(result: Result, path: Path, *, plots: bool = True) -> None:
     Raises:
         BenchError: these cannot be drawn.
     """
-    console = stdout()
-    console.print(Text(render.printable(tables.heading(result))))
+    stdout().print(Text(render.printable(tables.heading(result))))
     print_tables(tables.result_tables(result))
-    console.print(Text(f"result file: {path}"), soft_wrap=True)
+    say(f"result file: {path}")
     if plots:
         from bench.plots import draw_all
 
@@ -60,7 +61,7 @@ def show(result: Result, path: Path, *, plots: bool = True) -> None:
             folder = draw_all(result, path)
         except OSError as error:
             raise BenchError(f"cannot draw the plots of {path}: {error.strerror}") from None
-        console.print(Text(f"plots:       {folder}/"), soft_wrap=True)
+        say(f"plots:       {folder}/")
 
 
 def configured(
@@ -94,6 +95,20 @@ def check_range(option: str, value: int, most: int, *, least: int = 1) -> None:
     """
     if not least <= value <= most:
         raise BenchError(f"{option} must be from {least} to {most:,}, got {value:,}")
+
+
+def check_place(on: str, address: str | None) -> None:
+    """Whether there is such a place to work, and what it takes is installed.
+
+    Raises:
+        BenchError: there is not, or it is not.
+    """
+    if on not in (HERE, RAY):
+        raise unknown("--on", on, (HERE, RAY))
+    if address is not None and on != RAY:
+        raise BenchError(f"--address {address} is that of a Ray cluster: add --on {RAY}")
+    if on == RAY and (reason := missing_reason(("ray",), RAY)):
+        raise BenchError(f"--on {RAY} {reason}")
 
 
 def given(context: typer.Context) -> set[str]:
@@ -166,25 +181,35 @@ def execute(
     from bench import runner
 
     current: list[Run] = []
-    console = stderr()
     try:
-        with progress(console) as bars:
+        with progress(stderr()) as bars:
             return runner.run(
                 config, path, bars, on_start=current.append, earlier=earlier, named=named
             )
     except KeyboardInterrupt:
         cases = [case for case in current[0].result.cases if case.trainable] if current else []
         done = sum(case.accuracy is not None for case in cases)
-        console.print(
-            Text(
-                f"interrupted: {done} of {len(cases)} cases trained; all so far is in {path}; "
-                f"--resume {path} goes on"
-            ),
-            soft_wrap=True,
+        note(
+            f"interrupted: {done} of {len(cases)} cases trained; all so far is in {path}; "
+            f"--resume {path} goes on"
         )
         raise
     except OSError as error:
         raise BenchError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def results_folder() -> Path:
+    """Where files go by default, made where it is missing.
+
+    Raises:
+        BenchError: it cannot be made.
+    """
+    folder = Path("results")
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise BenchError(f"cannot make the folder {folder} ({error.strerror})") from None
+    return folder
 
 
 def output_path(output: Path | None, name: str, *, overwrite: bool) -> Path:
@@ -197,16 +222,28 @@ def output_path(output: Path | None, name: str, *, overwrite: bool) -> Path:
         from bench.clock import now
 
         stamp = "".join(character for character in now()[:19] if character.isdigit())
-        output = Path("results") / f"{name}-{stamp}.json"
-        try:
-            output.parent.mkdir(exist_ok=True)
-        except OSError as error:
-            raise BenchError(f"cannot make the folder results ({error.strerror})") from None
+        output = results_folder() / f"{name}-{stamp}.json"
     # A link is followed: it is its target that is to be written, or must not be lost.
     output = output.resolve() if output.is_symlink() else output
     check_writable(output)
     keep_what_is_there(output, overwrite=overwrite)
     return output
+
+
+def check_output(output: Path, suffixes: Sequence[str]) -> None:
+    """Refuse a file that cannot be written.
+
+    Raises:
+        BenchError: so it is, or its name has none of the suffixes.
+    """
+    if output.suffix not in suffixes:
+        *others, last = suffixes
+        said = f"{', '.join(others)} or {last}" if others else last
+        raise BenchError(f"--output must end in {said}, got {output}")
+    if output.is_dir():
+        raise BenchError(f"--output {output} is a folder; name a file in it")
+    if not output.parent.is_dir():
+        raise BenchError(f"--output {output}: there is no folder {output.parent}; create it first")
 
 
 def keep_what_is_there(output: Path, *, overwrite: bool) -> None:

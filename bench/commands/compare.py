@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
-from bench import guard, observed, render
+from bench import guard, observed
 from bench.compare import compare
 from bench.comparison_tables import comparison_tables
-from bench.console import print_json, print_markdown, print_tables, stderr
+from bench.console import note, print_json, print_markdown, print_tables
 from bench.options import AsJson, AsMarkdown
 
 
@@ -43,6 +42,6 @@ def command(
     if limit is not None:
         found = guard.findings(comparisons, limit)
         for _, reason in found:
-            stderr().print(Text(render.printable(reason)), soft_wrap=True)
+            note(reason)
         if found:
             raise typer.Exit(found[0][0])

@@ -5,13 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
-from rich.text import Text
 
 from bench import environment, records
 from bench.config import EvaluationConfig
-from bench.console import echo, stderr
+from bench.console import echo, note
 from bench.errors import BenchError, unknown
-from bench.launch import check_range, keep_what_is_there
+from bench.launch import check_output, check_range, keep_what_is_there
 from bench.options import Overwrite, Weights
 from bench.points import Array, Wave, as_csv, read_points
 from bench.words import error as error_in_words
@@ -65,7 +64,8 @@ def command(
         raise unknown("implementation", impl, REGISTRY)
     devices = environment.device_names(device)
     if output:
-        _check_output(output, overwrite=overwrite)
+        check_output(output, (".csv", *PICTURES))
+        keep_what_is_there(output, overwrite=overwrite)
     from bench import weights as files  # torch takes two seconds: bad options are told before
 
     saved = files.load(weights)
@@ -92,7 +92,7 @@ def command(
     if wave.truth is not None:
         mse = float(np.square(predicted - wave.truth).mean())
         words = f"mean squared error of {steps:,} free steps: {error_in_words(mse)}"
-        stderr().print(Text(words), soft_wrap=True)
+        note(words)
 
 
 def _check_continues(task: str) -> None:
@@ -155,13 +155,3 @@ def _predicted(impl: str, saved: "Saved", device: str, given: Array, steps: int)
     except Exception as error:  # noqa: BLE001 - whatever an implementation raises
         raise BenchError(f"--impl {impl}: {one_line(error)}") from None
     return found[len(given) - 1 :, 0]
-
-
-def _check_output(output: Path, *, overwrite: bool) -> None:
-    if output.suffix not in (".csv", *PICTURES):
-        raise BenchError(f"--output must end in .csv, {', '.join(PICTURES)}, got {output}")
-    if not output.parent.is_dir():
-        raise BenchError(f"--output {output}: there is no folder {output.parent}; create it first")
-    if output.is_dir():
-        raise BenchError(f"--output {output} is a folder; name a file in it")
-    keep_what_is_there(output, overwrite=overwrite)

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
-from bench import leaderboard, render
-from bench.console import print_json, print_markdown, print_tables, stderr
+from bench import leaderboard
+from bench.console import note, print_json, print_markdown, print_tables
 from bench.errors import BenchError
 from bench.options import AsJson, AsMarkdown
 
@@ -33,7 +32,7 @@ def command(
     size = None if hidden_size == ALL else _size(hidden_size)
     results, damaged = leaderboard.load(paths or [leaderboard.FOLDER])
     for line in damaged:
-        stderr().print(Text(render.printable(line)), soft_wrap=True)
+        note(line)
     found = leaderboard.leaders(results, size)
     if not found:
         raise BenchError(

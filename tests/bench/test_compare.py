@@ -441,7 +441,8 @@ def test_the_two_kinds_of_file_mix(golden, tmp_path):
 
 def rendered(table, width):
     console = Console(file=io.StringIO(), width=width, highlight=False)
-    console.print(render.to_rich(table))
+    for part in render.fitted(table, console):
+        console.print(part)
     return console.file.getvalue()
 
 

@@ -128,7 +128,10 @@ REFUSED = {
     ),
     "another device's": (("--impl", "fused_cuda"), "--impl fused_cuda: "),
     "task": (("--task", "cosin"), "unknown task 'cosin'; did you mean 'cosine'?"),
-    "output": (("--output", "wave.txt"), "--output must end in .csv, .png, .svg, .pdf, got wave.t"),
+    "output": (
+        ("--output", "wave.txt"),
+        "--output must end in .csv, .png, .svg or .pdf, got wave.t",
+    ),
     "no folder": (("--output", "no/such/wave.csv"), "there is no folder no/such; create it first"),
     "no input": (("--input", "no.csv"), "there is no file no.csv"),
     "device": (("--device", "tpu"), "--device must be cpu, cuda, cuda:N or all, got 'tpu'"),

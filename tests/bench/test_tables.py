@@ -5,6 +5,8 @@ import math
 from statistics import fmean, median
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
 from bench import render, summary, tables, words
@@ -20,7 +22,8 @@ def result(golden):
 
 def rendered(table, width):
     console = Console(file=io.StringIO(), width=width, highlight=False)
-    console.print(render.to_rich(table))
+    for part in render.fitted(table, console):
+        console.print(part)
     return console.file.getvalue()
 
 
@@ -64,6 +67,37 @@ def test_no_word_or_number_is_cut_or_folded(result, width):
                     assert any(line.split() == parts for line in text.splitlines())
                 else:  # two processes make intervals so wide that a ratio and its own may part
                     assert all(part in text.split() for part in parts)
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 200])
+def test_a_table_that_is_too_wide_is_stacked_and_loses_nothing(width):
+    names = ("workload", "batch", "implementation")
+    columns = (*names, *(f"number {n}" for n in range(9)))
+    rows = tuple(
+        (f"w{r}", str(r), f"i{r}", *(f"{r}.{n}23456789" for n in range(9))) for r in (1, 2)
+    )
+    table = render.Table("Wide", columns, (rows[:1], rows[1:]), ("a note",))
+    parts = render.fitted(table, Console(file=io.StringIO(), width=width))
+    assert (len(parts) == 1) == (width == 200)
+    headings = [[column.header for column in part.columns] for part in parts]
+    assert all(tuple(part[:3]) == names for part in headings)
+    assert tuple(heading for part in headings for heading in part[3:]) == columns[3:]
+    shown = rendered(table, width)
+    assert all(len(line) <= width for line in shown.splitlines())
+    assert all(cell in shown.split() for row in rows for cell in row)
+
+
+WORDS = st.text("abcdefgh", min_size=1, max_size=9)
+CELLS = st.lists(WORDS, min_size=1, max_size=4).map(" ".join)
+
+
+@given(st.data(), st.integers(1, 9), st.integers(1, 4), st.integers(40, 120))
+def test_whatever_is_shown_has_all_its_words_whole(data, columns, rows, width):
+    headings = ("workload", *(f"h{n}" for n in range(1, columns)))
+    body = tuple(tuple(data.draw(CELLS) for _ in headings) for _ in range(rows))
+    shown = rendered(render.Table("T", headings, (body,)), width)
+    assert all(len(line) <= width for line in shown.splitlines())
+    assert all(word in shown.split() for row in body for cell in row[1:] for word in cell.split())
 
 
 def test_accuracy_holds_the_numbers_of_the_file(result):
@@ -159,6 +193,9 @@ def test_the_heading_names_another_start(result):
         return tables.heading(result.model_copy(update={"config": config}))
 
     assert "recipe quick, seed 0" in heading()
+    assert "float32 · 1 thread" in heading()
+    assert "float32 · calls of 1,600 steps · 1 thread" in heading(steps=1600)
+    assert "calls of" not in heading(steps=1600, batch_sizes={})
     assert "recipe quick from normal, seed 0" in heading(init="normal")
     assert "recipe quick from normal x 0.5, seed" in heading(init="normal", init_gain=0.5)
 

@@ -294,7 +294,8 @@ def test_the_overview_shows_each_at_its_best_and_says_so(two):
 def test_the_wider_tables_are_not_cut(two, width):
     for table in tables.result_tables(two):
         console = Console(file=io.StringIO(), width=width, highlight=False)
-        console.print(render.to_rich(table))
+        for part in render.fitted(table, console):
+            console.print(part)
         lines = console.file.getvalue().splitlines()
         for section in table.sections:
             for row in section:
