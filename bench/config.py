@@ -54,6 +54,7 @@ class Preset:
 PRESETS = {"quick": Preset(3, 5), "default": Preset(5, 8), "rigorous": Preset(12, 10)}
 # Beyond these a typing error is likelier than a wish; each is far above what a machine can hold.
 LARGEST_HIDDEN_SIZE, LARGEST_NUM_LAYERS, LARGEST_BATCH_SIZE = 16_384, 100, 100_000
+LARGEST_THREADS = 10_000  # of a machine that is not here; this one has as many as it has cores
 
 
 class StrictModel(BaseModel):

@@ -81,14 +81,22 @@ def no_cuda_reason() -> str | None:
     return None
 
 
-def device_names(text: str) -> tuple[str, ...]:
+def device_names(text: str, *, elsewhere: bool = False) -> tuple[str, ...]:
     """The devices that ``--device`` names: cpu, cuda, cuda:N, or all that are here.
+
+    Args:
+        text: what it says.
+        elsewhere: whether it is for the machines of a cluster, of whose devices nobody knows here.
 
     Raises:
         BenchError: an unknown device, or CUDA where there is none.
     """
     if text == "cpu":
         return ("cpu",)
+    if elsewhere:
+        if text != "cuda":
+            raise BenchError(f"--device of a cluster must be cpu or cuda, got '{text}'")
+        return ("cuda",)
     kind, _, index = text.partition(":")
     well_formed = text in ("all", "cuda") or (
         kind == "cuda" and index.isascii() and index.isdigit()

@@ -7,6 +7,9 @@ import typer
 
 from bench.config import DTYPES
 
+# Where work is done.
+HERE, RAY = "here", "ray"
+
 Implementations = Annotated[
     str,
     typer.Option(
@@ -52,5 +55,15 @@ Weights = Annotated[
 Output = Annotated[
     Path | None,
     typer.Option(help="Result file. Default: a new one in results/.", show_default=False),
+]
+On = Annotated[
+    str, typer.Option(help=f"{HERE}; or {RAY}: on a cluster, as much at once as it has room for.")
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        help="HOST:PORT of a Ray cluster that exists. Default: one is started here.",
+        show_default=False,
+    ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an old file.")]

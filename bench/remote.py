@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 
 from bench.clock import Stopwatch
 from bench.config import RunConfig
@@ -30,7 +30,11 @@ from impls import Entry
 LONGEST_START_SECONDS = 300.0
 GLANCE_SECONDS = 1.0
 LONGEST_GOODBYE_SECONDS = 5.0
+T = TypeVar("T")
+W = TypeVar("W", bound="Worker")
 SESSION = "bench.worker:Session"
+# How often work begins anew because its machine has gone.
+MOST_RETRIES = 5
 _PR_SET_PDEATHSIG = 1
 
 
@@ -59,6 +63,10 @@ class WorkerLostError(Exception):
         self.hung = hung
 
 
+class NodeLostError(WorkerLostError):
+    """The worker went with its machine, through no fault of what it was asked."""
+
+
 class Limited(Protocol):
     """What to do, with a limit."""
 
@@ -84,7 +92,41 @@ class Worker(Protocol):
         """End it, whatever it is doing."""
 
 
+class Killable(Worker, Protocol):
+    """A worker whose answer one thread awaits, while another may give it up."""
+
+    def kill(self) -> None:
+        """End it, from any thread; who waits for its answer is told that it is lost."""
+
+
 Start = Callable[[RunConfig, Mapping[str, Entry]], Worker]
+
+
+def on_some_machine(begin: Callable[[], W], work: Callable[[W], T]) -> tuple[W, T]:
+    """Have a fresh worker do something, on as many machines as it takes.
+
+    Args:
+        begin: gives a worker.
+        work: what to do with it.
+
+    Returns:
+        The worker, as good as before, and what the work gave.
+
+    Raises:
+        BenchError: one machine after the other is lost.
+    """
+    lost = ""
+    for _ in range(MOST_RETRIES + 1):
+        worker = begin()
+        try:
+            return worker, work(worker)
+        except NodeLostError as error:
+            worker.close()
+            lost = str(error)
+        except BaseException:
+            worker.close()
+            raise
+    raise BenchError(lost)
 
 
 class Remote:
@@ -134,7 +176,6 @@ class Remote:
         return self._answer(self._limit, on_tick)
 
     def kill(self) -> None:
-        """End its process, from any thread; who waits for its answer is told that it is lost."""
         if self._process.pid is not None:
             with contextlib.suppress(OSError):  # and what it may have started itself
                 os.killpg(self._process.pid, signal.SIGKILL)

@@ -22,9 +22,6 @@ from bench.schema import Baselines, Case, Environment, Result
 from bench.timing import Timing, describe
 from impls import REGISTRY, Entry
 
-# The machine at one moment, which may differ when a run goes on.
-PASSING = frozenset(["load_average", "gpu"])
-
 
 class Progress(Protocol):
     """Whom a run tells how far it is."""
@@ -348,14 +345,12 @@ def check_same_place(before: Environment, here: Environment) -> None:
     Raises:
         BenchError: something differs, which is named.
     """
-    for name, value in before.model_dump(exclude=set(PASSING)).items():
-        found = getattr(here, name)
-        if found != value:
-            raise BenchError(
-                f"cannot go on: the file was made with {name} {value}, here is {found}"
-            )
-    if [gpu.name for gpu in before.gpu] != [gpu.name for gpu in here.gpu]:
+    name = before.unlike(here)
+    if name == "gpu":
         raise BenchError("cannot go on: the file was made with other GPUs")
+    if name is not None:
+        made, found = getattr(before, name), getattr(here, name)
+        raise BenchError(f"cannot go on: the file was made with {name} {made}, here is {found}")
 
 
 def lost_cases(config: RunConfig, name: str, reason: str) -> list[Case]:

@@ -68,6 +68,18 @@ class Environment(StrictModel):
     git_dirty: bool | None
     precision: dict[str, str]
 
+    def unlike(self, other: "Environment") -> str | None:
+        """The first field in which another machine or its software differs, if any does.
+
+        What passes, such as the load or a GPU's temperature, is no difference.
+        """
+        passing = {"load_average", "gpu"}
+        mine, others = (each.model_dump(exclude=passing) for each in (self, other))
+        for name, value in mine.items():
+            if value != others[name]:
+                return name
+        return "gpu" if [g.name for g in self.gpu] != [g.name for g in other.gpu] else None
+
 
 class Parity(StrictModel):
     """Agreement with the float64 reference.

@@ -1,6 +1,7 @@
 """The teacher-forced training loop."""
 
 from collections.abc import Callable, Iterator
+from collections.abc import Generator as Steps
 from contextlib import contextmanager
 
 import numpy as np
@@ -43,7 +44,47 @@ def train(
     init_gain: float | None = None,
     on_iteration: Callable[[], None] = lambda: None,
 ) -> Training:
-    """Train ``model`` in place.
+    """Train ``model`` in place, as `steps` does; ``on_iteration`` is called after each.
+
+    Raises:
+        DivergedError: a loss was NaN or infinite; the model is of no use then.
+    """
+    going = steps(
+        model,
+        recipe_name,
+        recipe,
+        task,
+        seed,
+        iterations=iterations,
+        init=init,
+        init_gain=init_gain,
+    )
+    return finished(going, on_iteration)
+
+
+def finished(going: Steps[None, None, Training], on_iteration: Callable[[], None]) -> Training:
+    """Go on with a training to its end."""
+    while True:
+        try:
+            next(going)
+        except StopIteration as end:
+            training: Training = end.value
+            return training
+        on_iteration()
+
+
+def steps(
+    model: Generator,
+    recipe_name: str,
+    recipe: Recipe,
+    task: Task,
+    seed: int,
+    *,
+    iterations: int | None = None,
+    init: InitName | None = None,
+    init_gain: float | None = None,
+) -> Steps[None, None, Training]:
+    """Train ``model`` in place, and pause after every iteration.
 
     Args:
         model: holds the weights to start from.
@@ -54,7 +95,6 @@ def train(
         iterations: instead of the recipe's own number.
         init: instead of the recipe's own.
         init_gain: what the start is multiplied with, instead of the recipe's own.
-        on_iteration: called after each.
 
     Raises:
         DivergedError: a loss was NaN or infinite; the model is of no use then.
@@ -89,7 +129,7 @@ def train(
             rewinding.keep(losses[-1])
         for schedule in schedules:  # by iterations, and so the same whatever was taken back
             schedule.step()
-        on_iteration()
+        yield
     synchronise(device)
     return Training(
         recipe=recipe_name,

@@ -2,6 +2,10 @@
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bench.schema import Environment
 
 NOTHING = "-"
 
@@ -55,6 +59,13 @@ def case(key: tuple[str, str, int], *, with_size: bool) -> str:
     """A case by its implementation, its device and, where there are several, its hidden size."""
     implementation, device, hidden_size = key
     return f"{implementation} on {device}" + (f" with H={hidden_size}" if with_size else "")
+
+
+def machine(environment: "Environment") -> str:
+    """A kind of machine: its processor, cores and GPUs."""
+    cores = f"{environment.cores} core{'s' if environment.cores > 1 else ''}"
+    gpus = dict.fromkeys(gpu.name for gpu in environment.gpu)
+    return ", ".join([f"{environment.cpu} ({cores})", *gpus])
 
 
 def thread_counts(counts: Sequence[int]) -> str:

@@ -7,7 +7,7 @@ long as it lives, and the arms that it has made ready.
 import contextlib
 import secrets
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from bench import (
     gpu,
     measure,
     parity,
+    training,
     weights,
     workloads,
 )
@@ -34,9 +35,8 @@ from bench.errors import WrongWorkError
 from bench.messages import CANARY, Arm, Block, DeviceWork, Finding, Kind, Prepared
 from bench.resources import ThrottleWatch, peak_memory_bytes
 from bench.schema import Accuracy, Baselines, Case, Ceilings, Environment, Parity, Training
-from bench.training import train
 from impls import Entry
-from impls.generator import Generator
+from impls.generator import Generator as Model
 from tasks import TASKS
 
 REST_SECONDS = 1.0
@@ -76,9 +76,9 @@ class Session:
         self._pins.enter_context(environment.pinned(config.threads[0]))
         self._dtype: torch.dtype = getattr(torch, config.dtype)
         self._rows: dict[Arm, _Row] = {}
-        self._models: dict[tuple[str, str, str, int, int], Generator] = {}
+        self._models: dict[tuple[str, str, str, int, int], Model] = {}
         self._pool = workloads.Pool()
-        self._trained: Generator | None = None
+        self._trained: Model | None = None
         self._subjects: dict[CaseKey, author.Subject] = {}
         # From the system, so that no implementation can foresee the data; the same for all arms.
         self._entropy = secrets.randbits(64)
@@ -136,8 +136,12 @@ class Session:
 
     def train(self, case: Case) -> Training:
         """Train a fresh generator, and keep it for `accuracy`; ticks after every iteration."""
+        return training.finished(self.training_of(case), self.tick)
+
+    def training_of(self, case: Case) -> Generator[None, None, Training]:
+        """The same, one iteration at a time; no question, for it cannot be sent."""
         self._trained = cases.create(case, self.config.seed)
-        return train(
+        return training.steps(
             self._trained,
             self.config.recipe,
             recipe_of(self.config),
@@ -146,7 +150,6 @@ class Session:
             iterations=self.config.iterations,
             init=self.config.init,
             init_gain=self.config.init_gain if self.config.init else None,
-            on_iteration=self.tick,
         )
 
     def take_weights(self, case: Case, path: str) -> str:
@@ -160,11 +163,11 @@ class Session:
         if self._trained is None:
             raise RuntimeError("nothing was trained")
         sequences = evaluation.test_set(self.task, self.config.evaluation)
-        training = self._trained.training
+        mode = self._trained.training
         try:
             return evaluation.evaluate(self._trained, sequences, self.config.evaluation)
         finally:
-            self._trained.train(training)
+            self._trained.train(mode)
 
     def save_weights(self, case: Case, path: str) -> None:
         """Write down the weights of the generator that was trained last."""
@@ -297,7 +300,7 @@ class Session:
         )
         return workload, measure.Cell(workload.call, device)
 
-    def _model(self, arm: Arm, process: int) -> Generator:
+    def _model(self, arm: Arm, process: int) -> Model:
         """One generator a case or control and count of threads; other weights in every process."""
         key = (arm.kind, *arm.case, arm.threads)
         if key not in self._models:

@@ -1,23 +1,46 @@
 """`bench study`: the lecture's questions, answered here over several seeds."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
 
 from bench import launch, plugins, render
-from bench.console import echo, print_json, print_markdown, print_tables, stderr, stdout
+from bench.console import (
+    echo,
+    note,
+    print_json,
+    print_markdown,
+    print_tables,
+    say,
+    stderr,
+    stdout,
+)
 from bench.errors import BenchError, unknown
-from bench.options import AsJson, AsMarkdown, Output, Overwrite, TimeLimit
+from bench.options import (
+    HERE,
+    Address,
+    AsJson,
+    AsMarkdown,
+    On,
+    Output,
+    Overwrite,
+    TimeLimit,
+)
 from bench.progress import progress
 from bench.studies import files, words
 from bench.studies.registry import STUDIES
 from bench.studies.schema import StudyConfig, StudyResult
 from bench.studies.study import in_words
 from tasks import TASKS
+
+if TYPE_CHECKING:
+    from bench.studies.engine import Place, StudyRun
 
 
 def command(
@@ -57,8 +80,12 @@ def command(
     test_sequences: Annotated[int, typer.Option(help="Sequences of the test set.")] = 1000,
     jobs: Annotated[
         int | None,
-        typer.Option(help="Worker processes at once. Default: the cores.", show_default=False),
+        typer.Option(
+            help="Workers at once. Default: the cores, here or of the cluster.", show_default=False
+        ),
     ] = None,
+    on: On = HERE,
+    address: Address = None,
     time_limit: TimeLimit = 600.0,
     output: Output = None,
     overwrite: Overwrite = False,
@@ -83,12 +110,14 @@ def command(
     if saved:
         _print(files.load(saved), saved, table, plots, as_json=as_json, as_markdown=as_markdown)
         return
+    launch.check_place(on, address)
     earlier = files.load(resume) if resume else None
     name = name or (earlier.config.study if earlier else None)
     if name is None:
         print_tables([_listing()])
         return
-    jobs = _jobs(jobs)
+    if on == HERE:
+        jobs = _jobs(jobs, os.cpu_count() or 1, "this machine")
     config = files.configured(
         name,
         [*(vary or ()), *([f"iterations={iterations}"] if iterations else ())],
@@ -113,7 +142,8 @@ def command(
         from bench.weights import load  # torch takes two seconds: all else is told before
 
         load(weights)
-    result = _execute(config, path, jobs, earlier)
+    with _place(on, address, config, jobs) as (place, workers):
+        result = _execute(config, path, place, workers, earlier)
     _print(result, path, table, plots, as_json=as_json, as_markdown=as_markdown)
     if any(cell.status == "failed" for cell in result.cells):
         raise typer.Exit(launch.FAILED)
@@ -139,10 +169,9 @@ def _listing() -> render.Table:
     )
 
 
-def _jobs(asked: int | None) -> int:
-    cores = os.cpu_count() or 1
+def _jobs(asked: int | None, cores: int, whose: str) -> int:
     if asked is not None and not 1 <= asked <= cores:
-        raise BenchError(f"--jobs must be from 1 to the {cores} cores of this machine, got {asked}")
+        raise BenchError(f"--jobs must be from 1 to the {cores} cores of {whose}, got {asked}")
     return asked or cores
 
 
@@ -168,30 +197,61 @@ def _register(impl: str) -> None:
     plugins.register(impl, found, ("cpu",))
 
 
+@contextmanager
+def _place(
+    on: str, address: str | None, config: StudyConfig, jobs: int | None
+) -> Iterator[tuple["Place", int]]:
+    """Where the cells are measured, and by how many workers at once.
+
+    Raises:
+        BenchError: there is no such cluster, it has not what a cell needs, or not so many cores.
+    """
+    from bench.studies.engine import Here
+
+    if on == HERE:
+        yield Here(), jobs or 1
+        return
+    from bench.cluster import connection, needs
+    from bench.studies.on_ray import TIMING, TRAINING, OnRay
+
+    with connection.connected(address) as ray:
+        nodes = connection.alive(ray)
+        study = STUDIES[config.study]
+        times = any(study.alone(cell.settings) for cell in study.cells(config))
+        works = {"a training": TRAINING} | ({"a timing": TIMING} if times else {})
+        if lacking := needs.check(works, nodes):
+            note(lacking)
+        yield OnRay(ray), _jobs(jobs, TRAINING.times(nodes), "the cluster")
+
+
 def _execute(
-    config: StudyConfig, path: Path, jobs: int, earlier: StudyResult | None
+    config: StudyConfig, path: Path, place: "Place", jobs: int, earlier: StudyResult | None
 ) -> StudyResult:
     """Run, showing how far it is; whoever interrupts it is told how to go on."""
     from bench.studies.engine import StudyRun
 
-    console, current = stderr(), list[StudyRun]()
+    current = list[StudyRun]()
     try:
-        with progress(console) as bars:
-            current.append(StudyRun(config, path, bars, jobs, earlier))
+        with progress(stderr()) as bars:
+            current.append(StudyRun(config, path, bars, jobs, earlier, place))
             return current[0].execute()
     except KeyboardInterrupt:
         if current:
-            result = current[0].result
-            console.print(
-                Text(
-                    f"interrupted: {len(result.cells)} of {result.planned} cells done; all so far "
-                    f"is in {path}; python -m bench study --resume {path} goes on"
-                ),
-                soft_wrap=True,
-            )
+            note(f"interrupted: {_so_far(current[0], path)}")
         raise
+    except BenchError as error:
+        if not current:
+            raise
+        raise BenchError(f"{error}: {_so_far(current[0], path)}") from None
     except OSError as error:
         raise BenchError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def _so_far(run: "StudyRun", path: Path) -> str:
+    return (
+        f"{len(run.result.cells)} of {run.result.planned} cells done; all so far is in {path}; "
+        f"python -m bench study --resume {path} goes on"
+    )
 
 
 def _print(
@@ -214,12 +274,11 @@ def _print(
         echo(render.markdown_text(words.heading(result)) + "\n\n")
         print_markdown(chosen)
         return
-    console = stdout()
-    console.print(Text(render.printable(words.heading(result))))
+    stdout().print(Text(render.printable(words.heading(result))))
     print_tables(chosen)
-    console.print(Text(f"study file: {path}"), soft_wrap=True)
+    say(f"study file: {path}")
     if plots and not table:
-        console.print(Text(f"plots:      {_drawn(result, path)}/"), soft_wrap=True)
+        say(f"plots:      {_drawn(result, path)}/")
 
 
 def _numbers(result: StudyResult) -> dict[str, Any]:

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
 from bench import launch
-from bench.console import print_tables, stderr
-from bench.errors import BenchError, unknown
+from bench.cluster import connection
+from bench.console import note, print_tables, stderr
+from bench.errors import BenchError
+from bench.options import HERE, Address, On
 from bench.progress import BarProgress, LineProgress, progress
-from bench.render import printable
 from bench.schema import NAME_PATTERN
 from bench.sweeping import driver, grid, on_ray, report, sweep_file
 from bench.sweeping.cell import Cell, Outcome
@@ -22,26 +22,14 @@ from bench.sweeping.estimate import cell_seconds, in_words
 from bench.sweeping.local import Local
 from bench.sweeping.log import SweepLog
 from bench.toml_files import SUFFIX
-from impls.packages import missing_reason
-
-HERE, RAY = "here", "ray"
-EXTRA = "ray"
 
 
 def command(
     file: Annotated[
         Path, typer.Argument(help="A sweep's file, FILE.toml: README.md says what it may hold.")
     ],
-    on: Annotated[
-        str, typer.Option(help=f"{HERE}, cell after cell; or {RAY}: as many at once as it can.")
-    ] = HERE,
-    address: Annotated[
-        str | None,
-        typer.Option(
-            help="HOST:PORT of a Ray cluster that exists. Default: one is started here.",
-            show_default=False,
-        ),
-    ] = None,
+    on: On = HERE,
+    address: Address = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -54,7 +42,7 @@ def command(
     ] = False,
 ) -> None:
     """A grid of runs from one file; the same command goes on where it was stopped."""
-    _check_engine(on, address)
+    launch.check_place(on, address)
     sweep = sweep_file.load(file)
     found = launch.installed_plugins()
     launch.asked_by_name(",".join(sweep.implementations), found)
@@ -71,15 +59,6 @@ def command(
     print_tables([report.done(cells, result, folder)])
     if not all(record.ok for record in driver.of_cells(cells, result)):
         raise typer.Exit(launch.FAILED)
-
-
-def _check_engine(on: str, address: str | None) -> None:
-    if on not in (HERE, RAY):
-        raise unknown("--on", on, (HERE, RAY))
-    if address is not None and on != RAY:
-        raise BenchError(f"--address {address} is that of a Ray cluster: add --on {RAY}")
-    if on == RAY and (reason := missing_reason(("ray",), EXTRA)):
-        raise BenchError(f"--on {RAY} {reason}")
 
 
 def _name(file: Path) -> str:
@@ -112,38 +91,33 @@ class _Teller:
     """Says on standard error how far a sweep is."""
 
     def __init__(self, cells: tuple[Cell, ...], before: Known, folder: Path) -> None:
-        self._console = stderr()
         self._cells, self._folder = cells, folder
         self.todo = [cell for cell in cells if not before.is_done(cell)]
         self._finished: list[Outcome] = []
 
     def bars(self) -> BarProgress | LineProgress:
         """What a cell's own progress is shown by."""
-        return progress(self._console)
-
-    def note(self, text: str) -> None:
-        """One line, however long."""
-        self._console.print(Text(printable(text)), soft_wrap=True)
+        return progress(stderr())
 
     def begins(self, cell: Cell) -> None:
         """A cell is next, where one comes after the other."""
         number = len(self._finished)
         seconds = sum(cell_seconds(each.config) for each in self.todo[number:])
-        self.note(f"cell {number + 1} of {len(self.todo)}: {cell.name}; {in_words(seconds)} to go")
+        note(f"cell {number + 1} of {len(self.todo)}: {cell.name}; {in_words(seconds)} to go")
 
     def came_in(self, outcome: Outcome) -> None:
         """A cell is over."""
         self._finished.append(outcome)
         for text in outcome.notes:
-            self.note(f"{outcome.cell.name}: {text}")
+            note(f"{outcome.cell.name}: {text}")
         what = f"failed: {outcome.reason}" if outcome.reason else "is done"
-        self.note(f"{outcome.cell.name} {what} ({len(self._finished)} of {len(self.todo)})")
+        note(f"{outcome.cell.name} {what} ({len(self._finished)} of {len(self.todo)})")
 
     def interrupted(self) -> None:
         """Ctrl-C: how to go on."""
         before = len(self._cells) - len(self.todo)
         done = before + sum(outcome.result is not None for outcome in self._finished)
-        self.note(
+        note(
             f"interrupted: {done} of {len(self._cells)} cells done; all so far is in "
             f"{self._folder}; the same command goes on"
         )
@@ -159,17 +133,17 @@ def _engine(on: str, address: str | None, folder: Path, teller: _Teller) -> Iter
     if on == HERE or not teller.todo:
         yield Local(folder, teller.bars, teller.begins)
         return
-    with on_ray.connected(address) as ray:
-        if lacking := on_ray.check(teller.todo, on_ray.alive(ray)):
-            teller.note(lacking)
-        yield on_ray.OnRay(ray, folder, teller.note)
+    with connection.connected(address) as ray:
+        if lacking := on_ray.check(teller.todo, connection.alive(ray)):
+            note(lacking)
+        yield on_ray.OnRay(ray, folder, note)
 
 
 def _execute(
     cells: tuple[Cell, ...], folder: Path, engine: Engine, before: Known, teller: _Teller
 ) -> SweepLog:
     """Run, showing how far it is; whoever interrupts it is told how to go on."""
-    teller.note(report.total(cells, before))
+    note(report.total(cells, before))
     try:
         return driver.execute(cells, folder, engine, before, teller.came_in)
     except KeyboardInterrupt:

@@ -2,23 +2,44 @@
 
 import shlex
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from re import fullmatch
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.text import Text
 
 from bench import config as configuration
-from bench import environment, plugins, records, words
-from bench.config import EvaluationConfig, RunConfig
-from bench.console import print_json, print_tables, stderr, stdout
+from bench import environment, gate, plugins, records, words
+from bench.config import LARGEST_THREADS, EvaluationConfig, RunConfig
+from bench.console import note, print_json, print_tables, say, stderr
 from bench.errors import BenchError
-from bench.launch import FAILED, check_range, installed_plugins, keep_what_is_there
-from bench.options import AsJson, Device, Nonlinearity, NumLayers, Overwrite, Seed, Threads
+from bench.launch import (
+    FAILED,
+    check_output,
+    check_place,
+    check_range,
+    installed_plugins,
+    keep_what_is_there,
+    results_folder,
+)
+from bench.options import (
+    HERE,
+    Address,
+    AsJson,
+    Device,
+    Nonlinearity,
+    NumLayers,
+    On,
+    Overwrite,
+    Seed,
+    Threads,
+)
 from bench.progress import progress
-from bench.render import Table, printable
+from bench.remote import on_some_machine
+from bench.render import Table
 from bench.schema import NAME_PATTERN
 from bench.tuning.plan import Plan
 from bench.tuning.space import Space
@@ -31,9 +52,13 @@ if TYPE_CHECKING:
 
     from bench.runner import Progress
     from bench.tuning.outcome import Outcome
+    from impls import Entry
+
+    # Goes on with a study, of which so many trials are finished, until it has enough.
+    Search = Callable[[Plan, optuna.Study, int, Progress], None]
 
 EXTRA = "lab"
-MOST = 10**9
+MOST, MOST_JOBS = 10**9, 256
 # Neither that of the test set (1000) nor one that a training is likely to have.
 VALIDATION_SEED = 2000
 
@@ -70,7 +95,15 @@ def command(
             show_default=False,
         ),
     ] = None,
-    jobs: Annotated[int, typer.Option(help="Processes at work.")] = 1,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            help="Trials at once. Default: 1 here, as many as it has room for on a cluster.",
+            show_default=False,
+        ),
+    ] = None,
+    on: On = HERE,
+    address: Address = None,
     hidden_size: Annotated[
         str, typer.Option(help="Hidden sizes to choose from, a comma list.")
     ] = "32,64,128,256",
@@ -94,8 +127,11 @@ def command(
     """Look for the best hyperparameters; the same command goes on where it was stopped."""
     if reason := missing_reason(("optuna",), EXTRA):
         raise BenchError(f"bench tune {reason}")
-    for option, value in (("trials", trials), ("iterations", iterations), ("jobs", jobs)):
-        check_range(f"--{option}", value, MOST if option != "jobs" else 256)
+    check_place(on, address)
+    check_range("--trials", trials, MOST)
+    check_range("--iterations", iterations, MOST)
+    if jobs is not None:
+        check_range("--jobs", jobs, MOST_JOBS)
     check_range("--validation", validation, 100_000)
     if time_budget is not None and not 0.0 < time_budget <= 1e9:
         raise BenchError(f"--time-budget must be seconds above 0, got {time_budget:g}")
@@ -105,6 +141,7 @@ def command(
     config = _configured(
         impl,
         device,
+        elsewhere=address is not None,
         model={"num_layers": num_layers, "nonlinearity": nonlinearity},
         task=task,
         seed=seed,
@@ -119,7 +156,7 @@ def command(
     plan = Plan(name, url, config, space, iterations, trials, time_budget)
     recipe = _recipe_path(output, plan, overwrite=overwrite)
     _check_sqlite(plan.storage)
-    found = _searched(plan, jobs)
+    found = _searched(plan, _local(jobs or 1) if on == HERE else _on_ray(address, jobs))
     _tell(plan, found, recipe, as_json=as_json)
     if found.best is None:
         raise typer.Exit(FAILED)
@@ -167,14 +204,16 @@ def _value(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _configured(impl: str, device: str, model: dict[str, Any], **options: Any) -> RunConfig:
-    """The run that every trial is.
+def _configured(
+    impl: str, device: str, *, elsewhere: bool, model: dict[str, Any], **options: Any
+) -> RunConfig:
+    """The run that every trial is; ``elsewhere``: on other machines.
 
     Raises:
         BenchError: an option is wrong, or names several implementations or devices.
     """
     found = installed_plugins()
-    devices = environment.device_names(device)
+    devices = environment.device_names(device, elsewhere=elsewhere)
     names = plugins.register(impl, found, devices)
     if len(names) > 1 or len(devices) > 1:
         raise BenchError("bench tune takes one --impl on one --device: all compute the same")
@@ -184,7 +223,8 @@ def _configured(impl: str, device: str, model: dict[str, Any], **options: Any) -
             "devices": devices,
             "model": configuration.model_config(**model),
             **options,
-        }
+        },
+        cores=LARGEST_THREADS if elsewhere else None,
     )
 
 
@@ -195,17 +235,8 @@ def _recipe_path(output: Path | None, plan: Plan, *, overwrite: bool) -> Path:
         BenchError: it cannot be written there, or another file would be lost.
     """
     if output is None:
-        output = Path("results") / f"{plan.study}.toml"
-        try:
-            output.parent.mkdir(exist_ok=True)
-        except OSError as error:
-            raise BenchError(f"cannot make the folder results ({error.strerror})") from None
-    if output.suffix != ".toml":
-        raise BenchError(f"--output must end in .toml, got {output}")
-    if output.is_dir():
-        raise BenchError(f"--output {output} is a folder; name a file in it")
-    if not output.parent.is_dir():
-        raise BenchError(f"--output {output}: there is no folder {output.parent}; create it first")
+        output = results_folder() / f"{plan.study}.toml"
+    check_output(output, (".toml",))
     from bench.recipe_files import check_name
     from bench.tuning.outcome import mark
 
@@ -237,45 +268,85 @@ def _check_sqlite(url: str) -> None:
         raise BenchError(f"--storage {url}: there is no folder {folder}; create it first")
 
 
-def _searched(plan: Plan, jobs: int) -> "Outcome":
+def _searched(plan: Plan, search: "Search") -> "Outcome":
     """Try, showing how far it is; whoever interrupts it is told how to go on."""
-    from bench.tuning import storage, trials
+    from bench.tuning import storage
     from bench.tuning.outcome import outcome_of
 
-    entries = {name: REGISTRY[name] for name in plan.config.implementations}
-    console = stderr()
     study = storage.opened(plan)
     with storage.told(plan.storage):
         before = len(storage.finished(study))
-    if before < plan.trials:
-        trials.check(plan, entries)
     try:
-        with progress(console) as bars:
-            bars.start(f"tuning, {plan.study}", max(0, plan.trials - before))
-            told = _told(plan, study, before, bars)
+        if before < plan.trials:
+            with progress(stderr()) as bars:
+                search(plan, study, before, bars)
+    except KeyboardInterrupt:
+        with storage.told(plan.storage):
+            done = len(storage.finished(study))
+        note(
+            f"interrupted: {done} of {plan.trials} trials are finished, all of them in "
+            f"{storage.shown(plan.storage)}; the same command goes on"
+        )
+        raise
+    with storage.told(plan.storage):
+        return outcome_of(plan, study)
+
+
+def _local(jobs: int) -> "Search":
+    """Trials in this process, and in more beside it."""
+
+    def search(plan: Plan, study: "optuna.Study", before: int, bars: "Progress") -> None:
+        from bench.tuning import trials
+
+        entries = _entries(plan)
+        with closing(trials.Trying(plan, trials.inline(plan, entries))) as trying:
+            gate.check(trying.worker, plan.config.implementations[0])
+            tell = _told(plan, study, before, bars)
             with trials.helped(plan, entries, jobs - 1) as helpers:
-                trials.go_on(plan, study, entries, told)
+                trials.go_on(plan, study, trying, tell)
                 for helper in helpers:  # what they are at is not to be lost
                     helper.join()
                     if helper.exitcode:
                         bars.note(f"one of the --jobs ended with exit status {helper.exitcode}")
-    except KeyboardInterrupt:
-        with storage.told(plan.storage):
-            done = len(storage.finished(study))
-        text = (
-            f"interrupted: {done} of {plan.trials} trials are finished, all of them in "
-            f"{storage.shown(plan.storage)}; the same command goes on"
-        )
-        console.print(Text(printable(text)), soft_wrap=True)
-        raise
-    with storage.told(plan.storage):
-        return outcome_of(plan, study)
+
+    return search
+
+
+def _on_ray(address: str | None, jobs: int | None) -> "Search":
+    """Trials on the nodes of a cluster."""
+
+    def search(plan: Plan, study: "optuna.Study", before: int, bars: "Progress") -> None:
+        from bench.cluster import connection, needs
+        from bench.tuning import on_ray
+
+        with connection.connected(address) as ray:
+            nodes, demand = connection.alive(ray), on_ray.demand(plan)
+            if lacking := needs.check({"a trial": demand}, nodes):
+                bars.note(lacking)
+            if jobs and jobs > (room := demand.times(nodes)):
+                raise BenchError(
+                    f"--jobs must be from 1 to {room}, as many trials as the cluster has room for, "
+                    f"got {jobs}"
+                )
+            begin = partial(on_ray.worker, ray, plan, _entries(plan))
+            check = partial(gate.check, name=plan.config.implementations[0])
+            first, _ = on_some_machine(begin, check)
+            first.close()
+            tell = _told(plan, study, before, bars)
+            on_ray.search(plan, jobs or demand.times(nodes), begin, tell)
+
+    return search
+
+
+def _entries(plan: Plan) -> dict[str, "Entry"]:
+    return {name: REGISTRY[name] for name in plan.config.implementations}
 
 
 def _told(plan: Plan, study: "optuna.Study", before: int, bars: "Progress") -> Callable[[], bool]:
     """After a trial: the bar up to what the study has, others' trials too, and a new best."""
     from bench.tuning.outcome import outcome_of
 
+    bars.start(f"tuning, {plan.study}", max(0, plan.trials - before))
     known, best = before, float("inf")
 
     def tell() -> bool:
@@ -314,7 +385,6 @@ def _tell(plan: Plan, outcome: "Outcome", recipe: Path, *, as_json: bool) -> Non
     except OSError as error:
         raise BenchError(f"cannot write {recipe}: {error.strerror or error}") from None
     if not as_json:
-        console = stdout()
-        console.print(Text(f"recipe file: {recipe}"), soft_wrap=True)
-        console.print(Text(f"plots:       {recipe.with_suffix('')}/"), soft_wrap=True)
-        console.print(Text(f"train by it: {use}"), soft_wrap=True)
+        say(f"recipe file: {recipe}")
+        say(f"plots:       {recipe.with_suffix('')}/")
+        say(f"train by it: {use}")

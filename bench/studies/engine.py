@@ -1,31 +1,58 @@
-"""Runs the cells of a study in worker processes; the file is saved after every one.
+"""Runs the cells of a study by workers, here or on a cluster; the file is saved after every cell.
 
 A thread a job owns a worker and asks it for one cell after the other. Whatever goes wrong in a cell
-ends that cell, with its reason; a worker that is lost is replaced.
+ends that cell, with its reason; a worker that is lost is replaced, and a cell whose machine is lost
+begins anew.
 """
 
 import contextlib
+import functools
 import queue
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from bench import records
+from bench import gate, records, words
 from bench.clock import now
 from bench.errors import BenchError
-from bench.remote import CaseError, Remote, WorkerLostError
+from bench.remote import (
+    MOST_RETRIES,
+    CaseError,
+    Killable,
+    NodeLostError,
+    Remote,
+    WorkerLostError,
+    on_some_machine,
+)
 from bench.runner import Progress, check_same_place
 from bench.studies.registry import STUDIES
 from bench.studies.schema import Cell, CellResult, StudyConfig, StudyResult
 from bench.studies.study import in_words
 from impls import REGISTRY
 
-if TYPE_CHECKING:
-    from bench.schema import Case, Parity
-
 SESSION = "bench.studies.worker:Session"
 Done = CellResult | BaseException
+
+
+class Place(Protocol):
+    """Where workers are."""
+
+    def started(self, config: StudyConfig, *, alone: bool) -> Killable:
+        """A fresh one; ``alone``: for times, which nothing else of ours may disturb.
+
+        Raises:
+            BenchError: none starts.
+        """
+
+
+class Here:
+    """This machine: a worker is a process, and who measures times is started when no other is."""
+
+    def started(self, config: StudyConfig, *, alone: bool) -> Killable:  # noqa: ARG002
+        """A fresh process."""
+        entries = {config.implementation: REGISTRY[config.implementation]}
+        return Remote(config, entries, session=SESSION)
 
 
 class StudyRun:
@@ -35,8 +62,9 @@ class StudyRun:
         config: what to do; the names in it are known.
         path: the file.
         progress: told how far the study is.
-        jobs: worker processes at once.
+        jobs: workers at once.
         earlier: what an attempt that was cut short has found, to go on from.
+        place: where they are.
 
     Raises:
         BenchError: no worker starts, the implementation cannot train here or is wrong, or the
@@ -51,14 +79,16 @@ class StudyRun:
         progress: Progress,
         jobs: int,
         earlier: StudyResult | None = None,
+        place: Place | None = None,
     ) -> None:
-        self._path, self._progress = path, progress
+        self._path, self._progress, self._place = path, progress, place or Here()
         self._plan = STUDIES[config.study].cells(config)
-        self._entries = {config.implementation: REGISTRY[config.implementation]}
-        self._first = Remote(config, self._entries, session=SESSION)
+        self._first, self.result = on_some_machine(
+            functools.partial(self._place.started, config, alone=False),
+            lambda first: self._begun(first, config, jobs, earlier),
+        )
         self._first_is_taken = False
         try:
-            self.result = self._begun(config, jobs, earlier)
             records.save(self.result, path)
         except BaseException:
             self._first.close()
@@ -77,22 +107,30 @@ class StudyRun:
         self._progress.start(f"study {self.result.config.study}", len(todo))
         try:
             self._measure([cell for cell in todo if not alone(cell.settings)], self.result.jobs)
+            self._close_first()
             # A fresh process a seed, with the machine to itself: what it finds is a time.
             apart = [cell for cell in todo if alone(cell.settings)]
             for seed in dict.fromkeys(cell.seed for cell in apart):
-                self._measure([cell for cell in apart if cell.seed == seed], 1)
+                self._measure([cell for cell in apart if cell.seed == seed], 1, alone=True)
         finally:
-            if not self._first_is_taken:
-                self._first.close()
+            self._close_first()
         return self.result
 
-    def _measure(self, todo: list[Cell], most: int) -> None:
+    def _close_first(self) -> None:
+        if not self._first_is_taken:
+            self._first.close()
+        self._first_is_taken = True
+
+    def _measure(self, todo: list[Cell], most: int, *, alone: bool = False) -> None:
         """Measure cells by as many workers as ``most``; none of them is left then."""
         cells: queue.SimpleQueue[Cell] = queue.SimpleQueue()
         for cell in todo:
             cells.put(cell)
         done: queue.SimpleQueue[Done] = queue.SimpleQueue()
-        jobs = [_Job(self._started, cells, done) for _ in range(min(most, len(todo)))]
+        jobs = [
+            _Job(functools.partial(self._started, alone), self._machine, alone, cells, done)
+            for _ in range(min(most, len(todo)))
+        ]
         if jobs and not self._first_is_taken:
             jobs[0].take(self._first)
             self._first_is_taken = True
@@ -121,15 +159,21 @@ class StudyRun:
             self._progress.note(f"{described(found)} {found.status}: {found.reason}")
         self._progress.advance()
 
-    def _started(self) -> Remote:
-        return Remote(self.result.config, self._entries, session=SESSION)
+    @property
+    def _machine(self) -> str:
+        return words.machine(self.result.environment)
 
-    def _begun(self, config: StudyConfig, jobs: int, earlier: StudyResult | None) -> StudyResult:
+    def _started(self, alone: bool) -> Killable:
+        return self._place.started(self.result.config, alone=alone)
+
+    def _begun(
+        self, first: Killable, config: StudyConfig, jobs: int, earlier: StudyResult | None
+    ) -> StudyResult:
         try:
-            environment = self._first.ask("environment")
+            environment = first.ask("environment")
             if earlier:
                 check_same_place(earlier.environment, environment)
-            _check_implementation(self._first, config.implementation)
+            gate.check(first, config.implementation)
             if earlier:
                 return earlier.model_copy(update={"jobs": jobs})
             return StudyResult(
@@ -138,8 +182,10 @@ class StudyRun:
                 environment=environment,
                 jobs=jobs,
                 planned=len(self._plan),
-                trivial=self._first.ask("trivial"),
+                trivial=first.ask("trivial"),
             )
+        except NodeLostError:
+            raise
         except (CaseError, WorkerLostError) as error:
             raise BenchError(f"--impl {config.implementation}: {error}") from None
 
@@ -150,39 +196,33 @@ def described(cell: Cell) -> str:
     return f"{' '.join(settings)} seed={cell.seed}"
 
 
-def _check_implementation(worker: Remote, name: str) -> None:
-    """An implementation that cannot train, or is wrong, is never studied.
-
-    Raises:
-        BenchError: it is one.
-    """
-    if fault := worker.ask("fault", name):
-        raise BenchError(fault)
-    case: Case = worker.ask("plan", name)[0]
-    if case.status != "pending":
-        raise BenchError(f"--impl {name} cannot train here: {case.reason}")
-    parity: Parity = worker.ask("parity", case)
-    if not parity.passed:
-        raise BenchError(f"--impl {name} is not right: {parity.reason or 'parity failed'}")
-    if not case.model_copy(update={"parity": parity}).trainable:
-        raise BenchError(f"--impl {name} cannot train: choose another, such as manual_cell")
-
-
 class _Job(threading.Thread):
-    """A worker, replaced when it is lost, and the cells that it is given."""
+    """A worker, replaced when it is lost, and the cells that it is given.
+
+    Args:
+        begin: gives a worker.
+        machine: that of the study, in words.
+        alone: whether what it measures are times, which are of that machine or of none.
+        cells: to take from.
+        done: where results go, or what ends the study.
+    """
 
     def __init__(
         self,
-        begin: Callable[[], Remote],
+        begin: Callable[[], Killable],
+        machine: str,
+        alone: bool,
         cells: "queue.SimpleQueue[Cell]",
         done: "queue.SimpleQueue[Done]",
     ) -> None:
         super().__init__(daemon=True)
         self._begin, self._cells, self._done = begin, cells, done
-        self._worker: Remote | None = None
+        self._machine, self._alone = machine, alone
+        self._worker: Killable | None = None
+        self._place: str | None = None  # which machine the worker is on, in words
         self._stopped = threading.Event()
 
-    def take(self, worker: Remote) -> None:
+    def take(self, worker: Killable) -> None:
         """Begin with a worker that is there."""
         self._worker = worker
 
@@ -205,21 +245,39 @@ class _Job(threading.Thread):
             worker.kill()
 
     def _measured(self, cell: Cell) -> CellResult:
-        try:
-            self._worker = self._worker or self._begin()
-            found: CellResult = self._worker.ask("measure", cell, on_tick=self._look)
-        except CaseError as error:
-            return CellResult(**dict(cell), status="failed", reason=str(error))
-        except WorkerLostError as error:
-            self._close()
-            return CellResult(**dict(cell), status="failed", reason=str(error))
-        return found
+        """What a cell finds, on as many machines as it takes."""
+        lost = WorkerLostError("")
+        for _ in range(MOST_RETRIES + 1):
+            try:
+                return self._found(cell)
+            except NodeLostError as error:
+                lost = error
+                self._close()
+                if self._stopped.is_set():
+                    break
+            except CaseError as error:
+                return CellResult(**dict(cell), status="failed", reason=str(error))
+            except WorkerLostError as error:
+                lost = error
+                self._close()
+                break
+        return CellResult(**dict(cell), status="failed", reason=str(lost))
+
+    def _found(self, cell: Cell) -> CellResult:
+        self._worker = worker = self._worker or self._begin()
+        if self._place is None:
+            self._place = words.machine(worker.ask("environment", on_tick=self._look))
+        elsewhere = None if self._place == self._machine else self._place
+        if elsewhere and self._alone:
+            raise CaseError(f"its times would be of another machine, {elsewhere}", "told")
+        found: CellResult = worker.ask("measure", cell, on_tick=self._look)
+        return found.model_copy(update={"machine": elsewhere})
 
     def _look(self) -> None:
         if self._stopped.is_set():
             raise WorkerLostError("the study was stopped")
 
     def _close(self) -> None:
-        worker, self._worker = self._worker, None
+        worker, self._worker, self._place = self._worker, None, None
         if worker:
             worker.close()

@@ -56,10 +56,14 @@ class Cell(StrictModel):
 
 
 class CellResult(Cell):
-    """What a cell found, or why it found nothing."""
+    """What a cell found, or why it found nothing.
+
+    ``machine``: where, in words, if that is another machine than the study's environment.
+    """
 
     status: CellStatus
     reason: str | None = None
+    machine: str | None = None
     seconds: Natural = 0.0
     values: Values = Field(default_factory=dict)
 

@@ -73,11 +73,18 @@ def heading(result: StudyResult) -> str:
         f"{config.implementation}, {config.dtype}",
         *([f"{config.seeds} seed{'s' if config.seeds > 1 else ''}"] if _trains(config) else []),
         f"{machine.cpu} ({machine.cores} cores)",
+        *_elsewhere(result),
         f"torch {machine.torch}",
         f"{sum(cell.seconds for cell in result.cells) / 60:.1f} minutes of one core",
         *([f"{done} of {result.planned} cells"] if done < result.planned else []),
     ]
     return " · ".join(parts)
+
+
+def _elsewhere(result: StudyResult) -> Sequence[str]:
+    """How many cells were measured on which other machine."""
+    machines = Counter(cell.machine for cell in result.cells if cell.machine)
+    return [f"{count} cell{'s' * (count > 1)} on {machine}" for machine, count in machines.items()]
 
 
 def _source(config: StudyConfig) -> str:

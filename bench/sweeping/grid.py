@@ -10,12 +10,18 @@ from typing import Any, TypeVar
 
 from bench import config as configuration
 from bench import environment, plugins, recipe_files
-from bench.config import DEFAULT_BATCH_SIZES, WORKLOADS, RunConfig, WorkloadName
+from bench.config import (
+    DEFAULT_BATCH_SIZES,
+    LARGEST_THREADS,
+    WORKLOADS,
+    RunConfig,
+    WorkloadName,
+)
 from bench.errors import BenchError
 from bench.plugins import Plugins
 from bench.recipe_files import Chosen
 from bench.sweeping.cell import Cell
-from bench.sweeping.sweep_file import LARGEST_THREADS, Sweep
+from bench.sweeping.sweep_file import Sweep
 from impls.config import Nonlinearity
 from tasks import TASKS
 
@@ -117,12 +123,8 @@ def _name(config: RunConfig) -> str:
 
 
 def _devices(sweep: Sweep, *, elsewhere: bool) -> tuple[str, ...]:
-    if not elsewhere:
-        return _once([name for text in sweep.devices for name in environment.device_names(text)])
-    for device in sweep.devices:
-        if device not in ("cpu", "cuda"):
-            raise BenchError(f"devices of a cluster must be cpu or cuda, got '{device}'")
-    return _once(sweep.devices)
+    found = (environment.device_names(text, elsewhere=elsewhere) for text in sweep.devices)
+    return _once([name for names in found for name in names])
 
 
 def _recipes(folder: Path, texts: Sequence[str]) -> list[Chosen]:

@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
-from bench import records
+from bench import records, words
 from bench.config import StrictModel
 from bench.errors import BenchError
-from bench.schema import Environment, Index, Name, Natural, Result, Status
+from bench.schema import Index, Name, Natural, Result, Status
 from bench.sweeping.cell import Outcome
 
 FILE, KIND = "sweep.json", "sweep"
@@ -84,7 +84,7 @@ def record(outcome: Outcome) -> CellRecord:
         status="done" if result else "failed",
         reason=outcome.reason,
         node=outcome.node,
-        machine=machine(result.environment) if result else None,
+        machine=words.machine(result.environment) if result else None,
         started_at=outcome.started_at,
         ended_at=outcome.ended_at,
         seconds=outcome.seconds,
@@ -97,7 +97,7 @@ def record_of_file(name: str, result: Result) -> CellRecord:
     return CellRecord(
         name=name,
         status="done",
-        machine=machine(result.environment),
+        machine=words.machine(result.environment),
         started_at=result.created_at,
         cases=counted(result),
     )
@@ -106,10 +106,3 @@ def record_of_file(name: str, result: Result) -> CellRecord:
 def counted(result: Result) -> dict[Status, int]:
     """How many cases have each status."""
     return dict(Counter(case.status for case in result.cases))
-
-
-def machine(environment: Environment) -> str:
-    """Which kind of machine made a result."""
-    cores = f"{environment.cores} core{'s' if environment.cores > 1 else ''}"
-    gpus = dict.fromkeys(gpu.name for gpu in environment.gpu)
-    return ", ".join([f"{environment.cpu} ({cores})", *gpus])

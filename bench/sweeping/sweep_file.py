@@ -15,6 +15,7 @@ from bench.config import (
     LARGEST_BATCH_SIZE,
     LARGEST_HIDDEN_SIZE,
     LARGEST_NUM_LAYERS,
+    LARGEST_THREADS,
     PRESETS,
     WORKLOADS,
     Dtype,
@@ -26,7 +27,7 @@ from bench.recipes import NO_RECIPE, RECIPES
 from impls.config import Nonlinearity
 from tasks import TASKS
 
-LARGEST_THREADS, LARGEST_LENGTH, LARGEST_SEED = 10_000, 100_000, 2**32 - 1
+LARGEST_LENGTH, LARGEST_SEED = 100_000, 2**32 - 1
 MOST_PROCESSES, MOST_ROUNDS = 1_000, 10_000
 
 Word = Annotated[str, Field(min_length=1, pattern=r"^[^,]*$")]

@@ -8,6 +8,21 @@ from bench.tuning.space import VERSION, Space
 
 
 @dataclass(frozen=True, slots=True)
+class Look:
+    """What was seen of a trial while it trains, or at its end.
+
+    Attributes:
+        error: the common logarithm of its mean closed-loop error; None where there is none.
+        reason: why not.
+        over: whether there is nothing more to come.
+    """
+
+    error: float | None = None
+    reason: str | None = None
+    over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """One search, as one process sees it.
 

@@ -1,43 +1,69 @@
 """A trial: one recipe drawn, trained by and judged; and processes that do one after another.
 
 A trial is judged by the mean closed-loop error on the validation set, which is not the test set of
-`bench run`. Every trial may take the same number of sequence-steps, whatever it makes of them.
+`bench run`. Every trial may take the same number of sequence-steps, whatever it makes of them. What
+is drawn, and what is given up, is decided where the study is; a worker trains.
 """
 
 import contextlib
-import math
 import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 import optuna
 
 from bench.clock import Stopwatch
-from bench.errors import BenchError, WrongWorkError
-from bench.evaluation import NotFiniteError
-from bench.parity import one_line
-from bench.recipes import Recipe
-from bench.schema import Case
-from bench.training import DivergedError
-from bench.tuning.plan import Plan
+from bench.remote import (
+    MOST_RETRIES,
+    CaseError,
+    Inline,
+    NodeLostError,
+    Worker,
+    WorkerLostError,
+)
+from bench.tuning.plan import Look, Plan
 from bench.tuning.space import recipe_by
 from bench.tuning.storage import REASON, finished, opened, told
-from bench.worker import Session
 from impls import Entry
 
-LOOKS = 5  # at a trial's error while it trains, and one at its end
-SMALLEST_ERROR = 1e-30  # has a logarithm
+SESSION = "bench.tuning.worker:Session"
+Begin = Callable[[], Worker]
 
 
 class Trying:
-    """What Optuna calls: an error's logarithm for a trial."""
+    """What Optuna calls: an error's logarithm for a trial.
 
-    def __init__(self, plan: Plan, entries: Mapping[str, Entry]) -> None:
-        self._plan, self._entries = plan, entries
+    Args:
+        plan: what is searched.
+        begin: gives a worker; the next one when the last was lost.
+        on_tick: called now and then while a worker is at work.
+    """
+
+    def __init__(
+        self, plan: Plan, begin: Begin, on_tick: Callable[[], None] = lambda: None
+    ) -> None:
+        self._plan, self._begin, self._on_tick = plan, begin, on_tick
+        self._worker: Worker | None = None
+
+    @property
+    def worker(self) -> Worker:
+        """Who trains.
+
+        Raises:
+            BenchError: none starts.
+        """
+        self._worker = self._worker or self._begin()
+        return self._worker
+
+    def close(self) -> None:
+        """End the worker."""
+        worker, self._worker = self._worker, None
+        if worker:
+            worker.close()
 
     def __call__(self, trial: optuna.Trial) -> float:
         """The common logarithm of the mean error; a reason is kept with what has none.
@@ -47,73 +73,53 @@ class Trying:
         """
         drawn = self._plan.space.drawn(trial)
         trial.set_user_attr("implementation", self._plan.config.implementations[0])
-        recipe = recipe_by(drawn, self._plan.iterations)
         try:
-            return self._judged(trial, recipe, int(drawn["hidden_size"]))
+            return self._judged(trial, drawn)
         except optuna.TrialPruned:
             raise
-        except (DivergedError, NotFiniteError, WrongWorkError) as error:
-            # Parity has passed: what cannot be held against the reference here lets rounding grow.
-            trial.set_user_attr(REASON, str(error))
-            raise optuna.TrialPruned(str(error)) from None
         except Exception as error:
-            trial.set_user_attr(REASON, one_line(error))
+            trial.set_user_attr(REASON, str(error))
+            if isinstance(error, WorkerLostError):
+                self.close()
             raise
 
-    def _judged(self, trial: optuna.Trial, recipe: Recipe, hidden_size: int) -> float:
-        config = self._plan.config.model_copy(
-            update={
-                "recipe": self._plan.study,
-                "own_recipe": recipe,
-                "model": replace(self._plan.config.model, hidden_size=hidden_size),
-            }
-        )
-        done, every = 0, -(-recipe.iterations // (LOOKS + 1))
+    def _judged(self, trial: optuna.Trial, drawn: Mapping[str, Any]) -> float:
+        """Begin as often as machines are lost; what was reported before stands."""
+        reported = 0
+        for attempt in range(MOST_RETRIES + 1):
+            try:
+                for number, look in enumerate(self._looks(drawn), 1):
+                    if look.error is None:
+                        trial.set_user_attr(REASON, look.reason)
+                        raise optuna.TrialPruned(look.reason)
+                    if look.over:
+                        return look.error
+                    if number > reported:
+                        reported = number
+                        trial.report(look.error, number)
+                        if trial.should_prune():
+                            raise optuna.TrialPruned
+            except NodeLostError:
+                self.close()
+                if attempt == MOST_RETRIES:
+                    raise
+        raise AssertionError("unreachable")
 
-        def look() -> None:
-            nonlocal done
-            done += 1
-            if done % every == 0 and done < recipe.iterations:
-                trial.report(_error(session), done // every)
-                if trial.should_prune():
-                    raise optuna.TrialPruned
+    def _looks(self, drawn: Mapping[str, Any]) -> Iterator[Look]:
+        recipe = recipe_by(drawn, self._plan.iterations)
+        hidden_size = int(drawn["hidden_size"])
+        self._ask("begin", self._plan.study, recipe, hidden_size)
+        while True:
+            look: Look = self._ask("look")
+            yield look
 
-        session = Session(config, self._entries, look)
-        with contextlib.closing(session):
-            session.train(planned(session))
-            return _error(session)
-
-
-def _error(session: Session) -> float:
-    return math.log10(max(session.accuracy().mse_mean, SMALLEST_ERROR))
-
-
-def planned(session: Session) -> Case:
-    """The one case of a session.
-
-    Raises:
-        BenchError: it cannot run here.
-    """
-    (case,) = session.plan()
-    if case.status != "pending":
-        raise BenchError(f"--impl {case.implementation}: {case.reason}")
-    return case
+    def _ask(self, question: str, *arguments: Any) -> Any:
+        return self.worker.ask(question, *arguments, on_tick=self._on_tick)
 
 
-def check(plan: Plan, entries: Mapping[str, Entry]) -> None:
-    """The gate: what is wrong, or cannot be trained, tunes nothing.
-
-    Raises:
-        BenchError: so it is.
-    """
-    session = Session(plan.config, entries, lambda: None)
-    with contextlib.closing(session):
-        case = planned(session)
-        parity = session.parity(case)
-    if not parity.passed:
-        raise BenchError(f"--impl {case.implementation}: {parity.reason or 'fails parity'}")
-    if not case.model_copy(update={"parity": parity}).trainable:
-        raise BenchError(f"--impl {case.implementation} cannot be trained; choose another")
+def inline(plan: Plan, entries: Mapping[str, Entry]) -> Begin:
+    """A worker in this process."""
+    return lambda: Inline(plan.config, entries, session=SESSION)
 
 
 @contextmanager
@@ -137,16 +143,20 @@ def interrupts_kept() -> Iterator[None]:
 def go_on(
     plan: Plan,
     study: optuna.Study,
-    entries: Mapping[str, Entry],
+    trying: Trying,
     on_trial: Callable[[], bool],
 ) -> None:
-    """Trial after trial, until the study has enough, the time is over or ``on_trial`` says no."""
-    trying, watch = Trying(plan, entries), Stopwatch()
+    """Trial after trial, until the study has enough, the time is over or ``on_trial`` says no.
+
+    Raises:
+        BenchError: no worker starts, or the storage cannot be used.
+    """
+    watch = Stopwatch()
     with interrupts_kept(), told(plan.storage):
         while len(finished(study)) < plan.trials:
             if plan.time_budget is not None and watch.seconds() >= plan.time_budget:
                 return
-            study.optimize(trying, n_trials=1, catch=(Exception,))
+            study.optimize(trying, n_trials=1, catch=(CaseError, WorkerLostError))
             if not on_trial():
                 return
 
@@ -174,4 +184,5 @@ def helped(plan: Plan, entries: Mapping[str, Entry], jobs: int) -> Iterator[list
 
 
 def _help(plan: Plan, entries: Mapping[str, Entry], parent: int) -> None:
-    go_on(plan, opened(plan), entries, lambda: os.getppid() == parent)
+    with contextlib.closing(Trying(plan, inline(plan, entries))) as trying:
+        go_on(plan, opened(plan), trying, lambda: os.getppid() == parent)

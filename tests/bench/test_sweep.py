@@ -10,7 +10,7 @@ import pytest
 
 from bench import launch, plugins, records, runner
 from bench.cli import main
-from bench.commands import sweep as command
+from bench.cluster import connection
 from bench.errors import BenchError
 from bench.recipe_files import as_toml
 from bench.recipes import RECIPES
@@ -107,7 +107,7 @@ def test_where_it_runs_is_checked_first(bench, written, monkeypatch):
         status, _, err = bench("sweep", path, *options)
         assert (status, err.count("\n")) == (2, 1)
         assert said in err
-    monkeypatch.setattr(command, "missing_reason", lambda *_: "needs ray, which is not installed")
+    monkeypatch.setattr(launch, "missing_reason", lambda *_: "needs ray, which is not installed")
     assert bench("sweep", path, "--on", "ray")[2] == (
         "error: --on ray needs ray, which is not installed\n"
     )
@@ -208,7 +208,7 @@ def test_a_cluster_s_devices_and_cores_are_not_ours(written):
     path = written('devices = ["cuda"]\nthreads = [999]')
     (cell,) = cells_of(path, elsewhere=True)
     assert (cell.config.devices, cell.config.threads) == (("cuda",), (999,))
-    assert on_ray.demand(cell) == {"CPU": 999.0, "GPU": 1.0, "timing": 1.0}
+    assert on_ray.demand(cell).resources() == {"CPU": 999.0, "GPU": 1.0, "timing": 1.0}
     with pytest.raises(BenchError, match="devices of a cluster must be cpu or cuda, got 'all'"):
         cells_of(written('devices = ["all"]'), elsewhere=True)
 
@@ -474,16 +474,17 @@ def test_a_cell_goes_where_what_it_needs_is():
 
 
 def test_trainings_share_a_node_and_timings_never_do():
-    timing, training = on_ray.demand(cell_with()), on_ray.demand(cell_with(batch_sizes={}))
+    both = cell_with(), cell_with(batch_sizes={})
+    timing, training = (on_ray.demand(cell).resources() for cell in both)
     assert timing["timing"] == 1.0
     assert 0.0 < 100 * training["timing"] < 1.0
 
 
 def test_why_ray_brings_nothing_names_no_machine():
     died = type("NodeDiedError", (Exception,), {})("Node IP: 192.0.2.1, node ID: 1234")
-    assert on_ray.reason(died) == "its node died, 6 times in a row"
+    assert connection.reason(died) == "its node died, 6 times in a row"
     raised = Exception("ray::there() (pid=1, ip=192.0.2.1)\n  File x\nModuleNotFoundError: bench\n")
-    assert on_ray.reason(raised) == "on its node: ModuleNotFoundError: bench"
+    assert connection.reason(raised) == "on its node: ModuleNotFoundError: bench"
 
 
 def test_the_readme_s_grid_is_one(written):

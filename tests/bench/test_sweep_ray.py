@@ -1,11 +1,8 @@
 """Sweeps on a real Ray cluster of two nodes, which the tests start on this machine."""
 
 import socket
-import subprocess
-import sys
 import time
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import psutil
@@ -14,9 +11,10 @@ from safetensors.numpy import load_file
 
 from bench import records
 from bench.cli import main
-from bench.sweeping import log, on_ray
+from bench.cluster import connection
+from bench.sweeping import log
+from tests.bench.clusters import finished, lose_a_node, started
 
-ROOT = Path(__file__).parents[2]
 COMMON = """
 implementations = ["manual_cell"]
 baseline = "manual_cell"
@@ -42,49 +40,13 @@ processes = 1
 rounds = 1
 """
 )
-NODE = {"num_cpus": 2, "resources": {"timing": 1}, "include_dashboard": False}
-# A process for every processor before anybody asks for one takes as long as a cell.
-QUICK = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_enable_worker_prestart": "0",
-    "RAY_prestart_worker_first_driver": "0",
-}
-LONGEST_SECONDS = 400.0  # a cell takes seconds, and on a busy machine a minute
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    pytest.importorskip("ray", reason="needs ray, the extra of that name", exc_type=ImportError)
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in QUICK.items():
-            patch.setenv(name, value)
-        from ray.cluster_utils import Cluster
-
-        found = Cluster(initialize_head=True, head_node_args=NODE)
-        found.add_node(**NODE)
-        yield found
-        found.shutdown()
-
-
-def started(cluster, text, folder):
+def begun(cluster, text, folder):
     """The command, at work on the cluster."""
     path = folder / "some.toml"
     path.write_text(text)
-    command = [sys.executable, "-m", "bench", "sweep", path, "--on", "ray"]
-    return subprocess.Popen(
-        [*command, "--address", cluster.address, "--output", folder / "out"],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finished(process):
-    """What it has said, once it is over."""
-    out, err = process.communicate(timeout=LONGEST_SECONDS)
-    assert process.returncode == 0, err
-    return out, err
+    return started(cluster, "sweep", path, "--output", folder / "out")
 
 
 def files(folder):
@@ -92,7 +54,7 @@ def files(folder):
 
 
 def test_the_same_cells_and_the_same_figures_as_here(cluster, tmp_path):
-    out, err = finished(started(cluster, TRAINING, tmp_path))
+    out, err = finished(begun(cluster, TRAINING, tmp_path))
     assert "2 of 2 cells are done and ok" in out
     # Nothing of Ray's own: the total, and a line a cell.
     assert len(err.splitlines()) == 3, err
@@ -113,24 +75,12 @@ def test_the_same_cells_and_the_same_figures_as_here(cluster, tmp_path):
         assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
 
 
-def workers_of(node):
-    """The processes of runs on a node."""
-    (raylet,) = node.all_processes["raylet"]
-    found = psutil.Process(raylet.process.pid).children(recursive=True)
-    return [process for process in found if "spawn_main" in " ".join(process.cmdline())]
-
-
 @pytest.fixture(scope="module")
 def after_a_death(cluster, tmp_path_factory):
     """A sweep that lost one of the two nodes in the middle: folder, output, lost processes."""
-    folder, (node,) = tmp_path_factory.mktemp("death"), cluster.worker_nodes
-    process = started(cluster, TIMING, folder)
-    began = time.monotonic()
-    while not (lost := workers_of(node)):
-        assert process.poll() is None
-        assert time.monotonic() - began < LONGEST_SECONDS
-        time.sleep(0.05)
-    cluster.remove_node(node, allow_graceful=False)
+    folder = tmp_path_factory.mktemp("death")
+    process = begun(cluster, TIMING, folder)
+    lost = lose_a_node(cluster, process)
     return folder / "out", *finished(process), lost
 
 
@@ -178,7 +128,7 @@ def test_a_cluster_that_cannot_be_reached_is_one_line(bench, tmp_path):
 
 def test_what_listens_but_is_no_cluster_is_one_line(bench, tmp_path, monkeypatch):
     pytest.importorskip("ray", reason="needs ray, the extra of that name", exc_type=ImportError)
-    monkeypatch.setattr(on_ray, "LONGEST_PROBE_SECONDS", 4.0)
+    monkeypatch.setattr(connection, "LONGEST_PROBE_SECONDS", 4.0)
     path = tmp_path / "some.toml"
     path.write_text(TRAINING)
     with socket.create_server(("127.0.0.1", 0)) as other:

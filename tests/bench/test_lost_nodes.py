@@ -1,0 +1,224 @@
+"""Machines that are lost while a study or a search is at work: nothing of what was found is."""
+
+from dataclasses import replace
+
+import optuna
+import pytest
+
+from bench.config import EvaluationConfig, RunConfig
+from bench.errors import BenchError
+from bench.progress import Silent
+from bench.remote import MOST_RETRIES, Inline, NodeLostError, on_some_machine
+from bench.studies import files, words
+from bench.studies.engine import SESSION, StudyRun
+from bench.tuning import on_ray, storage, trials
+from bench.tuning.plan import Plan
+from bench.tuning.space import Space
+from impls import REGISTRY
+
+ENTRIES = {"manual_cell": REGISTRY["manual_cell"]}
+
+
+class Doubtful(Inline):
+    """A worker here, on a machine that is lost at some questions, or is of another kind."""
+
+    def __init__(self, *made, lost=None, cpu=None, **more):
+        super().__init__(*made, **more)
+        self.lost, self.cpu = lost, cpu
+
+    def ask(self, question, *arguments, **more):
+        if self.lost and self.lost(question):
+            raise NodeLostError("its node died")
+        answer = super().ask(question, *arguments, **more)
+        if question == "environment" and self.cpu:
+            return answer.model_copy(update={"cpu": self.cpu})
+        return answer
+
+    def kill(self):
+        pass
+
+
+class Cluster:
+    """A place whose ``losses`` first workers are lost at ``question``."""
+
+    def __init__(self, losses=0, question="measure", cpus=(None,)):
+        self.left, self.question, self.cpus, self.begun = losses, question, cpus, []
+
+    def lost(self, question):
+        if question != self.question or not self.left:
+            return False
+        self.left -= 1
+        return True
+
+    def started(self, config, *, alone):
+        cpu = self.cpus[min(len(self.begun), len(self.cpus) - 1)]
+        self.begun.append(alone)
+        return Doubtful(config, ENTRIES, session=SESSION, lost=self.lost, cpu=cpu)
+
+
+def studied(tmp_path, place, *vary, name="init"):
+    config = files.configured(name, vary, {"sequences": 3}, implementation="manual_cell", seeds=1)
+    run = StudyRun(config, tmp_path / "s.json", Silent(), 1, None, place)
+    return run.execute()
+
+
+SMALL = ("init=normal,orthogonal", "hidden_size=4", "nonlinearity=tanh", "input_scale=1",
+         "iterations=1")  # fmt: skip
+TIMED = ("hidden_size=4", "num_layers=1", "nonlinearity=tanh", "timed=manual_cell", "batch_size=1",
+         "iterations=1")  # fmt: skip
+
+
+@pytest.mark.parametrize("question", ["environment", "parity", "measure"])
+def test_a_cell_whose_machine_is_lost_begins_anew(tmp_path, question):
+    expected = studied(tmp_path, Cluster(), *SMALL)
+    found = studied(tmp_path, Cluster(2, question), *SMALL)
+    assert [(c.key, c.status, c.values) for c in found.cells] == [
+        (c.key, c.status, c.values) for c in expected.cells
+    ]
+
+
+def test_a_cell_that_loses_every_machine_fails_and_the_others_go_on(tmp_path):
+    first, *others = studied(tmp_path, Cluster(MOST_RETRIES + 1), *SMALL).cells
+    assert (first.status, first.reason) == ("failed", "its node died")
+    assert {cell.status for cell in others} == {"ok"}
+    with pytest.raises(BenchError, match="its node died"):
+        studied(tmp_path, Cluster(MOST_RETRIES + 1, "parity"), *SMALL)
+
+
+def test_a_cell_of_another_machine_says_so(tmp_path):
+    # The first of the machines is lost when the first cell has begun.
+    found = studied(tmp_path, Cluster(1, cpus=("One", "Other")), *SMALL)
+    assert found.environment.cpu == "One"
+    assert {cell.machine.partition(" (")[0] for cell in found.cells} == {"Other"}
+    assert f"{len(found.cells)} cells on Other (" in words.heading(found)
+
+
+def test_times_are_of_the_study_s_machine_or_of_none(tmp_path):
+    place = Cluster(cpus=("One", "Other"))
+    found = studied(tmp_path, place, *TIMED, name="capacity")
+    assert place.begun == [False, True]
+    trained, timed = found.cells
+    assert (trained.status, trained.machine) == ("ok", None)
+    assert timed.status == "failed"
+    assert timed.reason.startswith("its times would be of another machine, Other (")
+    place = Cluster(1, "measure", cpus=("One",))
+    assert {cell.status for cell in studied(tmp_path, place, *TIMED, name="capacity").cells} == {
+        "ok"
+    }
+
+
+def test_work_that_loses_every_machine_ends():
+    closed = []
+
+    class Lost:
+        def close(self):
+            closed.append(self)
+
+    def work(worker):
+        raise NodeLostError("its node died")
+
+    def broken(worker):
+        raise ZeroDivisionError
+
+    with pytest.raises(BenchError, match="its node died"):
+        on_some_machine(Lost, work)
+    assert len(closed) == MOST_RETRIES + 1
+    with pytest.raises(ZeroDivisionError):
+        on_some_machine(Lost, broken)
+    assert len(closed) == MOST_RETRIES + 2
+
+
+def plan(tmp_path, name="s", **changes):
+    made = Plan(
+        name,
+        f"sqlite:///{tmp_path}/{name}.db",
+        RunConfig(
+            implementations=("manual_cell",),
+            evaluation=EvaluationConfig(seed=2000, sequences=2),
+        ),
+        Space((4,), (4,)),
+        iterations=1,
+        trials=2,
+    )
+    return replace(made, **changes)
+
+
+def searched(plan, begin):
+    """Each trial of a search: its number, hyperparameters, looks and value."""
+    study = storage.opened(plan)
+    trying = trials.Trying(plan, begin)
+    try:
+        trials.go_on(plan, study, trying, lambda: True)
+    finally:
+        trying.close()
+    return [
+        (trial.number, trial.params, trial.intermediate_values, trial.value)
+        for trial in study.get_trials()
+    ]
+
+
+@pytest.mark.parametrize("losses", [(1,), (4,), (2, 3, 4, 5, 6)])
+def test_a_trial_whose_machine_is_lost_is_trained_again(tmp_path, losses, recwarn):
+    expected = searched(plan(tmp_path, "a"), trials.inline(plan(tmp_path, "a"), ENTRIES))
+    asked = 0
+
+    def lost(question):
+        nonlocal asked
+        asked += question == "look"
+        return question == "look" and asked in losses
+
+    other = plan(tmp_path, "b")
+    found = searched(
+        other, lambda: Doubtful(other.config, ENTRIES, session=trials.SESSION, lost=lost)
+    )
+    assert found == expected
+    assert any(looks for _, _, looks, _ in found)
+    assert not [str(each.message) for each in recwarn if "already reported" in str(each.message)]
+
+
+def test_a_trial_that_loses_every_machine_fails_and_the_search_goes_on(tmp_path):
+    made = plan(tmp_path)
+    study = storage.opened(made)
+    left = MOST_RETRIES + 1
+
+    def lost(question):
+        nonlocal left
+        left -= question == "begin"
+        return question == "begin" and left >= 0
+
+    trying = trials.Trying(
+        made, lambda: Doubtful(made.config, ENTRIES, session=trials.SESSION, lost=lost)
+    )
+    trials.go_on(made, study, trying, lambda: True)
+    trying.close()
+    states = [trial.state for trial in study.get_trials()]
+    assert states[0] == optuna.trial.TrialState.FAIL
+    assert study.get_trials()[0].user_attrs[storage.REASON] == "its node died"
+    assert states[1] != optuna.trial.TrialState.FAIL
+
+
+def test_what_starts_no_worker_ends_a_search(tmp_path):
+    made = plan(tmp_path)
+
+    def none():
+        raise BenchError("no node that is left has what it needs")
+
+    with pytest.raises(BenchError, match="no node that is left"):
+        trials.go_on(made, storage.opened(made), trials.Trying(made, none), lambda: True)
+    with pytest.raises(BenchError, match="no node that is left"):
+        on_ray.search(made, 2, none, lambda: True)
+
+
+def test_a_search_that_is_stopped_ends_at_once(tmp_path):
+    made, begun = plan(tmp_path, trials=1000), []
+
+    def begin():
+        begun.append(Doubtful(made.config, ENTRIES, session=trials.SESSION))
+        return begun[-1]
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        on_ray.search(made, 1, begin, interrupted)
+    assert len(storage.finished(storage.opened(made))) < 10
