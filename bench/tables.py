@@ -65,6 +65,7 @@ def heading(result: Result) -> str:
         + (" bidirectional" if model.bidirectional else "")
         + (" batch first" if model.batch_first else ""),
         config.dtype,
+        *([f"calls of {config.steps:,} steps"] if config.steps and config.batch_sizes else []),
         words.thread_counts(config.threads),
         f"{machine.cpu} ({machine.cores} cores)",
         *(

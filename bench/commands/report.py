@@ -1,41 +1,85 @@
 """`bench report`: one page to share."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
-from bench import launch, records
-from bench.console import stdout
+from bench import launch, leaderboard, records
+from bench.console import note, say
 from bench.errors import BenchError
+from bench.history import EXTRA, PACKAGES
+from bench.merged import merged
 from bench.options import Overwrite
+from bench.schema import Result
+from impls.packages import missing_reason
 
 PAGE = "index.html"
 
 
 def command(
     files: Annotated[
-        list[Path], typer.Argument(help="Result files; the first is the base.", show_default=False)
-    ],
+        list[Path] | None,
+        typer.Argument(
+            help="Result files, the first of which is the base; or folders, as a sweep has left.",
+            show_default=False,
+        ),
+    ] = None,
+    history: Annotated[
+        Path | None,
+        typer.Option(
+            help="The history of all result files in this folder, too.", show_default=False
+        ),
+    ] = None,
     output: Annotated[
         Path, typer.Option(help="The folder of the page, made where it is missing.")
     ] = Path("report"),
     overwrite: Overwrite = False,
 ) -> None:
     """Result files as one page that opens anywhere: tables, figures, and how they compare."""
-    twice = [str(file) for number, file in enumerate(files) if file in files[:number]]
-    if twice:
-        raise BenchError(f"{twice[0]} is given twice")
-    results = {str(file): records.load(file) for file in files}
+    if not files and history is None:
+        raise BenchError("name a result file, a folder of a sweep, or --history FOLDER")
+    if history and (reason := missing_reason(PACKAGES, EXTRA)):
+        raise BenchError(f"--history {reason}")
+    results = _results(files or [])
     page = output / PAGE
     launch.keep_what_is_there(page, overwrite=overwrite)
     from bench.reporting import page as reporting  # matplotlib: bad options are told before
 
-    text = reporting.page(results)
+    past = None
+    if history:
+        from bench.reporting.past import of_folder
+
+        past = of_folder(history)
+    text = reporting.page(results, past)
     try:
         output.mkdir(parents=True, exist_ok=True)
         records.write(text, page)
     except OSError as error:
         raise BenchError(f"cannot write {page}: {error.strerror or error}") from None
-    stdout().print(Text(f"page: {page}"), soft_wrap=True)
+    say(f"page: {page}")
+
+
+def _results(files: Sequence[Path]) -> dict[str, Result]:
+    """Name -> result; of a folder those that differ only in their hidden size are one.
+
+    Raises:
+        BenchError: a file is no result, is given twice, or a folder has none.
+    """
+    found: dict[str, Result] = {}
+    for number, file in enumerate(files):
+        if file in files[:number]:
+            raise BenchError(f"{file} is given twice")
+        if not file.is_dir():
+            found[str(file)] = records.load(file)
+            continue
+        theirs, damaged = leaderboard.load([file])
+        for line in damaged:
+            note(line)
+        if not theirs:
+            raise BenchError(f"{file}: there is no result file in it")
+        groups = merged(theirs)
+        for name, result in groups.items():
+            found[str(file if len(groups) == 1 else file / name)] = result
+    return found

@@ -58,6 +58,23 @@ def tables(histories: Sequence[History], about: Sequence[str]) -> list[Table]:
     return found
 
 
+def headline(histories: Sequence[History]) -> str:
+    """How many changes of how many cases, and the last of them."""
+    changes = [(change, each.series.key) for each in histories for change in each.changes]
+    cases = f"{len(histories):,} case{'s' if len(histories) > 1 else ''}"
+    if not changes:
+        files = max(len(each.series.runs) for each in histories)
+        return f"{cases}, {files:,} file{'s' if files > 1 else ''} at most of one: {NO_CHANGE}"
+    last, key = max(changes, key=lambda found: found[0].date)
+    changed = sum(bool(each.changes) for each in histories)
+    by = f", by commit {last.commit}" if last.commit and not last.same_commit else ""
+    return (
+        f"{len(changes):,} change{'s' if len(changes) > 1 else ''} in {changed:,} of {cases}. The "
+        f"last: {key.implementation}, {key.workload} at batch {key.batch_size:,}, "
+        f"{words.ratio(last.ratio)} as fast from {last.date} on{by}."
+    )
+
+
 def numbers(history: History, machine: str) -> dict[str, Any]:
     """A history for JSON; ``machine`` in words."""
     series = history.series

@@ -14,6 +14,7 @@ from bench.summary import ThroughputRow, mean_error, quality, throughput_rows
 # The verdicts of a comparison, worst news first.
 _VERDICTS = ("slower", "faster", "same", "cannot tell", "not comparable", "only in base",
              "only in new")  # fmt: skip
+MOST_LEADERS = 16  # beyond, nobody reads them all
 # Beyond these, a machine was not quiet, or was another at the end than at the beginning.
 _LOUD_NOISE, _LOUD_CANARY, _LOUD_LOAD = 0.05, 0.10, 0.5
 
@@ -61,10 +62,16 @@ def details(result: Result) -> list[str]:
 
 
 def leaders(result: Result) -> list[str]:
-    """A line a workload, hidden size, batch size and device: the fastest, how surely."""
+    """A line a workload, hidden size, batch size and device: the fastest, how surely.
+
+    Where these are many, a line a workload and device: how often who was the fastest.
+    """
     rows = sorted(scaling_rows(result, by_device=True), key=_place)
+    rows = [row for row in rows if row.second]
+    if len(rows) > MOST_LEADERS:
+        return _winners(rows)
     several = len({row.hidden_size for row in rows}) > 1
-    return [_leader(row, with_size=several) for row in rows if row.second]
+    return [_leader(row, with_size=several) for row in rows]
 
 
 def compared(comparisons: Sequence[Comparison]) -> list[str]:
@@ -151,6 +158,22 @@ def _leader(row: ScalingRow, *, with_size: bool) -> str:
     ratio = words.ratio_within(row.ratio, row.low, row.high)
     tail = "" if row.verdict == "surely" else ", though nobody can tell"
     return f"{head}, {ratio} as fast as {row.second}{tail}"
+
+
+def _winners(rows: Sequence[ScalingRow]) -> list[str]:
+    """How many of a workload's places on a device each implementation wins, and how many surely."""
+    places: dict[tuple[str, str], list[ScalingRow]] = {}
+    for row in rows:
+        places.setdefault((row.workload, row.device), []).append(row)
+    found = []
+    for (workload, device), theirs in places.items():
+        wins = Counter(row.implementation for row in theirs)
+        sure = Counter(row.implementation for row in theirs if row.verdict == "surely")
+        said = [f"{name} in {count}, surely in {sure[name]}" for name, count in wins.most_common()]
+        found.append(
+            f"{workload}, {device}, of {len(theirs)} hidden and batch sizes: {'; '.join(said)}"
+        )
+    return found
 
 
 def _compared(comparison: Comparison) -> str:

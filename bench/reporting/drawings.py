@@ -20,7 +20,7 @@ from bench.summary import mean_error
 # More lines than these hide each other, and a page of 200 cases is to stay small.
 MOST_CASES = 8
 MOST_PANELS = 16  # beyond, nobody finds anything, and each takes a second to draw
-_STYLE = figures.STYLE | {
+STYLE = figures.STYLE | {
     "svg.fonttype": "none",  # text, which is searched, read aloud, and takes no room
     "font.family": "sans-serif",
     "path.simplify_threshold": 0.5,
@@ -33,6 +33,7 @@ _INKS = {
     "#999999": "var(--ink-faint)",
     "#888888": "var(--ink-faint)",
     "#dddddd": "var(--shade)",
+    "#ffffff": "var(--ground)",
 }
 _INK = re.compile("|".join(_INKS), re.IGNORECASE)
 _SPACES = {"": "http://www.w3.org/2000/svg", "xlink": "http://www.w3.org/1999/xlink"}
@@ -68,7 +69,7 @@ def of_result(result: Result, prefix: str) -> Iterator[Drawing]:
     plans += [plan for plan in planned(result) if _of_times(plan) and _drawable(plan, result)]
     for number, plan in enumerate(sorted(plans, key=lambda plan: list(_TITLES).index(plan.name))):
         of = result if _of_times(plan) else shown
-        with mpl.rc_context(_STYLE):
+        with mpl.rc_context(STYLE):
             figure = figures.drawn(plan.name, of, plan.case, lines=plan.lines)
             yield Drawing(
                 _title(plan), inline(figure, f"{prefix}{number}", _title(plan)),
@@ -78,7 +79,7 @@ def of_result(result: Result, prefix: str) -> Iterator[Drawing]:
 
 def of_comparison(comparison: Comparison, prefix: str) -> Drawing | None:
     """Its verdicts and intervals, or None where no row has a ratio."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = forest(comparison)
         if figure is None:
             return None

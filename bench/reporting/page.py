@@ -3,9 +3,10 @@
 import base64
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -17,10 +18,14 @@ from bench.comparison_tables import comparison_tables
 from bench.environment import version
 from bench.render import PROSE_COLUMNS, WORD_COLUMNS, Table, printable
 from bench.reporting import answers, drawings
+from bench.scaling import scaling_rows
 from bench.schema import Result
 
+if TYPE_CHECKING:
+    from bench.reporting.past import Past
+
 # What rows are chosen by, where a table has such a column.
-FILTERS = ("device", "workload", "batch", "implementation")
+FILTERS = ("device", "workload", "H", "batch", "implementation")
 _SCALES = {"k": 1e3, "M": 1e6, "G": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30,
            "us": 1e-6, "ms": 1e-3}  # fmt: skip
 _NUMBER = re.compile(r"[<>+±]*\s*([+-]?[\d,]*\.?\d+(?:e[+-]?\d+)?)\s*([A-Za-z]*)")
@@ -67,19 +72,34 @@ class Section:
     machine: tuple[tuple[str, str], ...]
 
 
-def page(results: Mapping[str, Result]) -> str:
+@dataclass(frozen=True, slots=True)
+class History:
+    """What a page says of a folder over time."""
+
+    name: str
+    headline: str
+    grids: tuple[Grid, ...]
+    drawing: drawings.Drawing
+    left_out: tuple[str, ...]
+
+
+def page(results: Mapping[str, Result], past: "Past | None" = None) -> str:
     """The page.
 
     Args:
-        results: name -> result; of several the first is the base of a comparison.
+        results: name -> result; of several the first is the base of a comparison. None at all only
+            with a history.
+        past: the history of a folder.
     """
     sections = [_section(f"f{n}", name, each) for n, (name, each) in enumerate(results.items())]
     seen = [observed.of_result(result, name) for name, result in results.items()]
-    comparisons = compare(seen[0], seen[1:])
+    comparisons = compare(seen[0], seen[1:]) if seen else ()
     grids = _grids(comparison_tables(comparisons), "c")
     drawn = [drawings.of_comparison(each, f"c{n}") for n, each in enumerate(comparisons)]
     style, script = (_asset(f"report.{kind}") for kind in ("css", "js"))
+    history = _history(past) if past else None
     everything = [*grids, *(grid for section in sections for grid in section.grids)]
+    everything += history.grids if history else ()
     jinja = Environment(
         loader=PackageLoader("bench.reporting", "."),
         autoescape=True,  # names and reasons in a file can be anybody's
@@ -90,12 +110,13 @@ def page(results: Mapping[str, Result]) -> str:
     return jinja.get_template(
         "report.html.j2"
     ).render(
-        title=_title(list(results), sections),
+        title=_title(sections, history),
         policy=_policy(style, script),
         style=Markup(style),  # noqa: S704 - our own
         script=Markup(script),  # noqa: S704 - our own
         sections=sections,
         compared=[printable(line) for line in answers.compared(comparisons)],
+        history=history,
         comparison_grids=grids,
         comparison_drawings=[drawing for drawing in drawn if drawing],
         filters=_filters(everything),
@@ -116,10 +137,20 @@ def order(text: str) -> float | None:
     return float(found[1].replace(",", "")) * _SCALES.get(found[2], 1.0)
 
 
-def _title(names: list[str], sections: list[Section]) -> str:
-    if len(names) == 1:
-        return sections[0].headline
-    return f"{len(names)} results compared"
+def _title(sections: Sequence[Section], history: History | None) -> str:
+    if len(sections) > 1:
+        return f"{len(sections)} results compared"
+    return sections[0].headline if sections else f"History of {history.name if history else ''}"
+
+
+def _history(past: "Past") -> History:
+    return History(
+        name=printable(past.name),
+        headline=printable(past.headline),
+        grids=tuple(_grids(past.tables, "h")),
+        drawing=past.drawing,
+        left_out=tuple(map(printable, past.left_out)),
+    )
 
 
 def _section(prefix: str, name: str, result: Result) -> Section:
@@ -131,10 +162,17 @@ def _section(prefix: str, name: str, result: Result) -> Section:
         details=tuple(map(printable, answers.details(result))),
         leaders=tuple(map(printable, answers.leaders(result))),
         warnings=tuple(map(printable, answers.warnings(result))),
-        grids=tuple(_grids(tables.result_tables(result), prefix)),
+        grids=tuple(_grids(_tables(result), prefix)),
         drawings=tuple(drawings.of_result(result, prefix)),
         machine=tuple(_machine(result)),
     )
+
+
+def _tables(result: Result) -> list[Table]:
+    """Where the fastest of each size do not stand above the tables, they are the first of them."""
+    found = tables.result_tables(result)
+    rows = scaling_rows(result, by_device=True)
+    return [tables.scaling(result), *found] if len(rows) > answers.MOST_LEADERS else found
 
 
 def _grids(found: Iterable[Table], prefix: str) -> list[Grid]:

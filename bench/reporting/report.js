@@ -35,7 +35,7 @@ if (form) {
     const chosen = [...form.querySelectorAll("select")].filter((each) => each.value !== "");
     let shown = 0;
     for (const row of rows) {
-      row.hidden = chosen.some((each) => (row.dataset[each.name] ?? each.value) !== each.value);
+      row.hidden = chosen.some((each) => (row.dataset[each.name.toLowerCase()] ?? each.value) !== each.value);
       shown += row.hidden ? 0 : 1;
     }
     form.querySelector("output").textContent =

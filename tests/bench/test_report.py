@@ -1,5 +1,6 @@
 """The page: what it says, and, in a real browser, that it works and asks nobody for anything."""
 
+import math
 import re
 import shutil
 from pathlib import Path
@@ -13,6 +14,7 @@ from bench.comparison_figures import MOST_ROWS, forest
 from bench.observed import of_result
 from bench.reporting import answers, page
 from bench.schema import Sample
+from tests.bench.histories import CPUS, Story, commit_of, write
 from tests.bench.synthetic import steady, timed
 from tests.readme import ROOT
 
@@ -259,23 +261,35 @@ class Opened:
 
 
 @pytest.fixture
-def opened(browser, report, tmp_path):
-    """Opens the page of results."""
+def opened_from(browser, report, tmp_path):
+    """Opens the page that options of the command make; gives what it said on the way, too."""
     tabs = []
+
+    def open_page(*options, **how):
+        status, _, err = report(*options, "--output", tmp_path / "page", "--overwrite")
+        assert status == 0, err
+        tabs.append(Opened(browser, tmp_path / "page" / "index.html", **how))
+        return tabs[-1], err
+
+    yield open_page
+    for tab in tabs:
+        tab.context.close()
+
+
+@pytest.fixture
+def opened(opened_from, tmp_path):
+    """Opens the page of results."""
 
     def open_page(*results, **how):
         files = []
         for number, result in enumerate(results):
             files.append(tmp_path / f"{number}.json")
             records.save(result, files[-1])
-        status, _, err = report(*files, "--output", tmp_path / "page", "--overwrite")
-        assert (status, err) == (0, "")
-        tabs.append(Opened(browser, tmp_path / "page" / "index.html", **how))
-        return tabs[-1]
+        found, err = opened_from(*files, **how)
+        assert err == ""
+        return found
 
-    yield open_page
-    for tab in tabs:
-        tab.context.close()
+    return open_page
 
 
 def test_it_asks_nobody_for_anything(opened, result):
@@ -406,6 +420,73 @@ def test_two_hundred_cases_are_a_small_page_that_is_there_at_once(opened):
     assert min(found.seconds_to_load() for _ in range(4)) < 2.0  # others only ever take from it
     assert "The 8 most accurate of 201 cases." in found.tab.locator(".figures").inner_text()
     assert len(found.column("Throughput", "batch")) == 402
+
+
+def test_a_sweep_s_folder_is_one_answer(opened_from, golden, tmp_path):
+    folder = tmp_path / "sweep"
+    folder.mkdir()
+    for size in (8, 16, 32, 64, 128):
+        part = timed(golden, steady, sizes=(size,), batches=(1, 8, 64, 512))
+        records.save(part, folder / f"h{size}.json")
+    (folder / "sweep.json").write_text('{"kind": "sweep"}')
+    (folder / "cut.json").write_text("{")
+    found, err = opened_from(folder)
+    assert err.startswith("left out: ")
+    assert found.tab.get_by_role("heading", level=2).all_inner_texts() == [str(folder)]
+    assert set(found.column("Throughput", "H")) == {"8", "16", "32", "64", "128"}
+    assert len(found.column("Scaling", "H")) == 20
+    leaders = found.tab.locator(".leaders").inner_text()
+    assert "generate, cpu, of 20 hidden and batch sizes: " in leaders
+    assert found.tab.locator(".leaders li").count() == 1
+    rows = len(found.column("Throughput", "H"))
+    found.tab.locator("select[name=H]").select_option("32")
+    assert found.column("Throughput", "H") == ["32"] * (rows // 5)
+    names = [each.get_attribute("aria-label") for each in found.tab.get_by_role("img").all()]
+    assert "How it scales: generate over hidden size" in names
+    assert "How it scales: generate over batch size" in names
+
+
+def test_a_history_is_a_part_of_the_page(opened_from, result, golden, tmp_path):
+    pytest.importorskip("ruptures", reason="needs the extra history")
+    folder, file = tmp_path / "results", tmp_path / "one.json"
+    folder.mkdir()
+    records.save(result, file)
+    stories = {(CPUS[0], "manual_cell", "generate"): Story({20: math.log(1.5)})}
+    write(folder, golden, stories, runs=40)
+    (folder / "000003.json").write_text("<script>window.hacked = 1</script>")
+    found, _ = opened_from(file, "--history", folder)
+    part = found.tab.get_by_role("region", name="History", exact=True)
+    lead = part.locator(".lead").inner_text()
+    assert lead.startswith("1 change in 1 of 1 case. The last: manual_cell, generate at batch")
+    assert commit_of(20)[:7] in lead
+    assert found.column("Changes", "verdict") == ["slower"]
+    assert len(found.column("History", "course")) == 1
+    assert commit_of(20)[:7] in part.get_by_role("img").text_content()
+    assert "#ffffff" not in part.get_by_role("img").inner_html()  # no white in the dark
+    assert "000003.json" in part.locator(".warnings").inner_text()
+    assert found.tab.get_by_role("link", name="history", exact=True).count() == 1
+    ids = found.tab.evaluate("[...document.querySelectorAll('[id]')].map((each) => each.id)")
+    assert len(ids) == len(set(ids))
+    assert (found.complaints, found.tab.evaluate("window.hacked")) == ([], None)
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    assert axe.Axe().run(found.tab).response["violations"] == []
+
+
+def test_a_history_alone_is_a_page(report, golden, tmp_path):
+    pytest.importorskip("ruptures", reason="needs the extra history")
+    folder = tmp_path / "results"
+    folder.mkdir()
+    write(folder, golden, {(CPUS[0], "manual_cell", "generate"): Story()}, runs=3)
+    status, _, err = report("--history", folder, "--output", tmp_path / "page")
+    assert (status, err) == (0, "")
+    text = (tmp_path / "page" / "index.html").read_text()
+    assert f"<h1>History of {folder}</h1>" in text
+    assert "has surely changed its level" in text
+    status, out, err = report("--history", tmp_path, "--output", tmp_path / "other")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    status, out, err = report("--output", tmp_path / "other")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "name a result file" in err
 
 
 def test_on_paper_there_is_nothing_to_click(opened, result):
