@@ -460,7 +460,7 @@ def test_our_own_errors_are_marked_as_such(inline, monkeypatch):
     def diverges(*_, **__):
         raise DivergedError(2, float("inf"))
 
-    monkeypatch.setattr(worker, "train", diverges)
+    monkeypatch.setattr(worker.training, "steps", diverges)
     with pytest.raises(CaseError, match="training diverged") as caught:
         inline.ask("train", CASE)
     assert caught.value.kind == "told"
