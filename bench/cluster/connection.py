@@ -49,6 +49,7 @@ def connected(address: str | None) -> Iterator[Any]:
 
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     where: dict[str, Any] = {
+        "address": "local",  # one of our own, though another may be at work on this machine
         "resources": {SLOT: 1.0},
         "include_dashboard": False,
         "object_store_memory": OBJECT_STORE_BYTES,

@@ -8,16 +8,17 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
 
 from bench.cluster.needs import Needs
 from bench.cluster.worker import OnNode, Order
-from bench.remote import Killable, WorkerLostError
+from bench.remote import Killable
 from bench.tuning.plan import Plan
-from bench.tuning.storage import opened
-from bench.tuning.trials import SESSION, Trying, go_on
+from bench.tuning.storage import finished, opened
+from bench.tuning.trials import SESSION, StoppedError, Trying, go_on
 from impls import Entry
 
 
@@ -45,7 +46,8 @@ def search(plan: Plan, jobs: int, begin: Callable[[], Killable], tell: Callable[
         BenchError: no worker starts, or the storage cannot be used.
     """
     done: queue.SimpleQueue[_Job | Exception | None] = queue.SimpleQueue()
-    threads = [_Job(plan, opened(plan), begin, done) for _ in range(jobs)]
+    busy = _Busy()
+    threads = [_Job(plan, opened(plan), begin, busy, done) for _ in range(jobs)]
     try:
         for job in threads:
             job.start()
@@ -63,6 +65,14 @@ def search(plan: Plan, jobs: int, begin: Callable[[], Killable], tell: Callable[
             job.join()
 
 
+@dataclass(slots=True)
+class _Busy:
+    """How many trials are under way; with the lock, that none begins that nobody needs."""
+
+    trials: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
 class _Job(threading.Thread):
     """One trial after the other; puts None after each, and itself when there are no more."""
 
@@ -71,10 +81,12 @@ class _Job(threading.Thread):
         plan: Plan,
         study: optuna.Study,
         begin: Callable[[], Killable],
+        busy: _Busy,
         done: "queue.SimpleQueue[_Job | Exception | None]",
     ) -> None:
         super().__init__(daemon=True)
         self._plan, self._study, self._begin, self._done = plan, study, begin, done
+        self._busy, self._is_busy = busy, False
         self._worker: Killable | None = None
         self._stopped = threading.Event()
 
@@ -82,7 +94,7 @@ class _Job(threading.Thread):
         """Until the study has enough; what ends the search is put too."""
         try:
             with contextlib.closing(Trying(self._plan, self._begun, self._look)) as trying:
-                go_on(self._plan, self._study, trying, self._go_on)
+                go_on(self._plan, self._study, trying, self._go_on, self._wanted)
         except Exception as error:  # noqa: BLE001 - the search raises it in its own thread
             self._done.put(error)
         else:
@@ -99,10 +111,18 @@ class _Job(threading.Thread):
         self._worker = self._begin()
         return self._worker
 
+    def _wanted(self) -> bool:
+        with self._busy.lock:
+            self._busy.trials -= self._is_busy
+            known = len(finished(self._study)) + self._busy.trials
+            self._is_busy = known < self._plan.trials
+            self._busy.trials += self._is_busy
+        return self._is_busy
+
     def _go_on(self) -> bool:
         self._done.put(None)
         return not self._stopped.is_set()
 
     def _look(self) -> None:
         if self._stopped.is_set():
-            raise WorkerLostError("the search was stopped")
+            raise StoppedError("the search was stopped")

@@ -2,7 +2,7 @@
 
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,11 +30,11 @@ class Seeded(optuna.samplers.BaseSampler):
     """A tree-structured Parzen estimator whose seed is a trial's number beside the study's own.
 
     Numbers are given out by the storage: no two processes draw alike, and one alone draws the same
-    every time.
+    every time. The first trial is given: one that waited in the storage, two might take at once.
     """
 
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
+    def __init__(self, seed: int, first: Mapping[str, Any]) -> None:
+        self._seed, self._first = seed, first
         self._sampler = self._made(0)
 
     def _made(self, number: int) -> optuna.samplers.TPESampler:
@@ -65,6 +65,8 @@ class Seeded(optuna.samplers.BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
+        if trial.number == 0 and param_name in self._first:
+            return self._first[param_name]
         return self._sampler.sample_independent(study, trial, param_name, param_distribution)
 
 
@@ -79,7 +81,7 @@ def opened(plan: Plan) -> optuna.Study:
         study = optuna.create_study(
             study_name=plan.study,
             storage=_storage(plan.storage),
-            sampler=Seeded(plan.config.seed),
+            sampler=Seeded(plan.config.seed, plan.space.first(plan.config.model.hidden_size)),
             pruner=optuna.pruners.MedianPruner(UNPRUNED_TRIALS, UNPRUNED_LOOKS),
             direction="minimize",
             load_if_exists=True,
@@ -92,9 +94,6 @@ def opened(plan: Plan) -> optuna.Study:
                     "another --study"
                 )
             study.set_user_attr(SETTINGS, plan.settings())
-            study.enqueue_trial(
-                plan.space.first(plan.config.model.hidden_size), skip_if_exists=True
-            )
         else:
             _check_same(plan, known)
     return study

@@ -17,6 +17,7 @@ from typing import Any
 import optuna
 
 from bench.clock import Stopwatch
+from bench.errors import BenchError
 from bench.remote import (
     MOST_RETRIES,
     CaseError,
@@ -32,6 +33,10 @@ from impls import Entry
 
 SESSION = "bench.tuning.worker:Session"
 Begin = Callable[[], Worker]
+
+
+class StoppedError(WorkerLostError):
+    """The search ends, and with it what a worker was at."""
 
 
 class Trying:
@@ -70,12 +75,14 @@ class Trying:
 
         Raises:
             TrialPruned: it is worse than others at that point, or diverged.
+            StoppedError: the search ends; without a reason it counts for nothing.
+            BenchError: no worker starts any more.
         """
         drawn = self._plan.space.drawn(trial)
         trial.set_user_attr("implementation", self._plan.config.implementations[0])
         try:
             return self._judged(trial, drawn)
-        except optuna.TrialPruned:
+        except (optuna.TrialPruned, StoppedError, BenchError):  # no fault of the trial's
             raise
         except Exception as error:
             trial.set_user_attr(REASON, str(error))
@@ -145,15 +152,23 @@ def go_on(
     study: optuna.Study,
     trying: Trying,
     on_trial: Callable[[], bool],
+    wanted: Callable[[], bool] | None = None,
 ) -> None:
     """Trial after trial, until the study has enough, the time is over or ``on_trial`` says no.
+
+    Args:
+        plan: what is searched.
+        study: opened.
+        trying: what a trial is.
+        on_trial: called after each.
+        wanted: whether another is to begin; until the study has enough, where it is left out.
 
     Raises:
         BenchError: no worker starts, or the storage cannot be used.
     """
     watch = Stopwatch()
     with interrupts_kept(), told(plan.storage):
-        while len(finished(study)) < plan.trials:
+        while wanted() if wanted else len(finished(study)) < plan.trials:
             if plan.time_budget is not None and watch.seconds() >= plan.time_budget:
                 return
             study.optimize(trying, n_trials=1, catch=(CaseError, WorkerLostError))

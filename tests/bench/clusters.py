@@ -34,10 +34,10 @@ def two_nodes():
 
 
 def started(cluster, *arguments):
-    """A command, at work on the cluster."""
-    command = [sys.executable, "-m", "bench", *map(str, arguments), "--on", "ray"]
+    """A command, at work on the cluster; on one of its own where there is None."""
+    where = ("--address", cluster.address) if cluster else ()
     return subprocess.Popen(
-        [*command, "--address", cluster.address],
+        [sys.executable, "-m", "bench", *map(str, arguments), "--on", "ray", *where],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -1,5 +1,6 @@
 """Machines that are lost while a study or a search is at work: nothing of what was found is."""
 
+import threading
 from dataclasses import replace
 
 import optuna
@@ -8,6 +9,7 @@ import pytest
 from bench.config import EvaluationConfig, RunConfig
 from bench.errors import BenchError
 from bench.progress import Silent
+from bench.recipes import RECIPES
 from bench.remote import MOST_RETRIES, Inline, NodeLostError, on_some_machine
 from bench.studies import files, words
 from bench.studies.engine import SESSION, StudyRun
@@ -26,10 +28,11 @@ class Doubtful(Inline):
         super().__init__(*made, **more)
         self.lost, self.cpu = lost, cpu
 
-    def ask(self, question, *arguments, **more):
+    def ask(self, question, *arguments, on_tick=None):
         if self.lost and self.lost(question):
             raise NodeLostError("its node died")
-        answer = super().ask(question, *arguments, **more)
+        # What is raised in a tick ends a question elsewhere, but not the work on it.
+        answer = super().ask(question, *arguments)
         if question == "environment" and self.cpu:
             return answer.model_copy(update={"cpu": self.cpu})
         return answer
@@ -197,6 +200,17 @@ def test_a_trial_that_loses_every_machine_fails_and_the_search_goes_on(tmp_path)
     assert states[1] != optuna.trial.TrialState.FAIL
 
 
+def test_threads_that_begin_at_once_take_no_trial_twice(tmp_path):
+    made = plan(tmp_path, trials=8)
+    on_ray.search(made, 4, lambda: Doubtful(made.config, ENTRIES, session=trials.SESSION),
+                  lambda: True)  # fmt: skip
+    found = storage.opened(made).get_trials()
+    assert sorted(trial.number for trial in found) == list(range(len(found)))
+    assert found[0].params["learning_rate"] == RECIPES["quick"].learning_rate
+    assert all(trial.state.is_finished() for trial in found)
+    assert len(found) == 8
+
+
 def test_what_starts_no_worker_ends_a_search(tmp_path):
     made = plan(tmp_path)
 
@@ -209,16 +223,32 @@ def test_what_starts_no_worker_ends_a_search(tmp_path):
         on_ray.search(made, 2, none, lambda: True)
 
 
-def test_a_search_that_is_stopped_ends_at_once(tmp_path):
+def test_a_search_that_is_stopped_ends_at_once_and_what_was_under_way_counts_for_nothing(tmp_path):
     made, begun = plan(tmp_path, trials=1000), []
 
+    class Hangs(Doubtful):
+        def ask(self, question, *arguments, **more):
+            killed[self].wait(60.0)
+            raise NodeLostError("killed")
+
+        def kill(self):
+            killed[self].set()
+
+    killed = {}
+
     def begin():
-        begun.append(Doubtful(made.config, ENTRIES, session=trials.SESSION))
+        begun.append((Hangs if begun else Doubtful)(made.config, ENTRIES, session=trials.SESSION))
+        killed[begun[-1]] = threading.Event()
         return begun[-1]
 
     def interrupted():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        on_ray.search(made, 1, begin, interrupted)
-    assert len(storage.finished(storage.opened(made))) < 10
+        on_ray.search(made, 2, begin, interrupted)
+    assert len(begun) == 2
+    study = storage.opened(made)
+    assert 1 <= len(storage.finished(study)) < 10
+    failed = study.get_trials(states=(optuna.trial.TrialState.FAIL,))
+    assert failed
+    assert [trial.user_attrs.get(storage.REASON) for trial in failed] == [None] * len(failed)
