@@ -181,9 +181,17 @@ class _Rows:
     def _drift(self, key: Key) -> float:
         """How far the canary may have moved between the two files: its interval's far end.
 
-        Its processes are as few as the code's, so its mean alone misses half of what there was.
+        Its processes are as few as the code's, so its mean alone misses half of what there was; and
+        of a result that was put together from several only those count that timed the row.
         """
-        old, fresh = (side.canary.get(key.device) for side in (self.base, self.new))
+        old, fresh = (
+            {
+                process: log
+                for process, log in side.canary.get(key.device, {}).items()
+                if process in side.rows[key].logs
+            }
+            for side in (self.base, self.new)
+        )
         if not old or not fresh:
             return 0.0
         moved = statistics.difference(list(old.values()), list(fresh.values()))

@@ -46,6 +46,8 @@ def _fit(one: Result, other: Result) -> bool:
     loose = {"model", "more_hidden_sizes"}
     if one.config.model_dump(exclude=loose) != other.config.model_dump(exclude=loose):
         return False
+    if one.environment.git_dirty or other.environment.git_dirty:  # whose code nobody knows
+        return False
     return one.environment.unlike(other.environment) is None
 
 
@@ -74,6 +76,7 @@ def _one(results: Sequence[Result]) -> Result:
             "canaries": _canaries(moved),
             "ceilings": _ceilings(moved),
             "processes": tuple(process for result in moved for process in result.processes),
+            "baselines": next((each.baselines for each in moved if each.baselines), None),
         }
     )
 

@@ -58,7 +58,7 @@ def fitted(table: Table, console: Console) -> list[RichTable]:
     if widths:
         return [_rich(table, widths)]
     leading = takewhile(lambda number: table.columns[number] in NAMES, range(len(table.columns)))
-    names = list(leading) or [0]
+    names = (list(leading) or [0])[: len(table.columns) - 1]  # one column at least is cut off
     parts: list[list[int]] = []
     for number in range(len(names), len(table.columns)):
         if parts and _widths(_part(table, [*names, *parts[-1], number]), console):

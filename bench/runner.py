@@ -339,13 +339,18 @@ def run(
     return current.execute()
 
 
-def check_same_place(before: Environment, here: Environment) -> None:
+def check_same_place(before: Environment, here: Environment, *, of_a_kind: bool = False) -> None:
     """Samples of two machines, versions or commits must not get into one file.
+
+    Args:
+        before: of the file.
+        here: of who goes on.
+        of_a_kind: whether a machine of the same kind will do.
 
     Raises:
         BenchError: something differs, which is named.
     """
-    name = before.unlike(here)
+    name = before.unlike(here, of_a_kind=of_a_kind)
     if name == "gpu":
         raise BenchError("cannot go on: the file was made with other GPUs")
     if name is not None:

@@ -68,12 +68,15 @@ class Environment(StrictModel):
     git_dirty: bool | None
     precision: dict[str, str]
 
-    def unlike(self, other: "Environment") -> str | None:
+    def unlike(self, other: "Environment", *, of_a_kind: bool = False) -> str | None:
         """The first field in which another machine or its software differs, if any does.
 
-        What passes, such as the load or a GPU's temperature, is no difference.
+        What passes, such as the load or a GPU's temperature, is no difference; nor is, where a
+        machine of the same kind will do, what two nodes of a cluster have a little more or less of.
         """
         passing = {"load_average", "gpu"}
+        if of_a_kind:
+            passing |= {"memory_bytes", "governor", "interop_threads"}
         mine, others = (each.model_dump(exclude=passing) for each in (self, other))
         for name, value in mine.items():
             if value != others[name]:

@@ -110,7 +110,8 @@ class ParityRow:
 class Quality:
     """How good the samples of a file are.
 
-    ``noise_floor``: the largest difference between the two arms of the A/A control, as a fraction.
+    ``processes``: that sampled one row, at most. ``noise_floor``: the largest difference between
+    the two arms of the A/A control, as a fraction.
     ``canary_spread``: how far the canary's processes lie apart, slowest over fastest, less 1.
     ``busy_share``: of the timing's seconds, those inside timed and warm-up calls.
     """
@@ -210,7 +211,7 @@ def quality(result: Result) -> Quality:
     seconds = sum(process.seconds for process in result.processes)
     busy = sum(process.busy_seconds for process in result.processes)
     return Quality(
-        processes=len({sample.process for sample in samples}),
+        processes=max((len({s.process for s in row.samples}) for row in rows), default=0),
         rounds=max((process.rounds for process in complete), default=0),
         samples=len(samples),
         outliers=sum("outlier" in sample.flags for sample in samples),

@@ -70,7 +70,14 @@ def connected(address: str | None) -> Iterator[Any]:
 
 
 def alive(ray: Any) -> list[Resources]:
-    """What each node that is alive has in all."""
+    """What each node that is alive has in all.
+
+    Raises:
+        OSError: the head is gone; Ray itself would wait, and end this process after a minute.
+    """
+    host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+    with socket.create_connection((host, int(port)), LONGEST_CONNECT_SECONDS):
+        pass
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 

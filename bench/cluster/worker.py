@@ -109,9 +109,10 @@ class OnNode:
             kind, value = self._ray.get(reference)
         except Exception as error:  # noqa: BLE001 - whatever Ray raises
             # `There` raises nothing: what does is the way to it, such as a node without bench.
-            if isinstance(error, self._ray.exceptions.RayTaskError):
+            on_the_way = isinstance(error, self._ray.exceptions.RayTaskError)
+            if on_the_way or getattr(error, "actor_init_failed", False):
                 raise BenchError(told_by(error)) from None
-            raise NodeLostError(told_by(error)) from None
+            raise NodeLostError("its node died, or Ray's process there") from None
         if kind == "done":
             return value
         if kind == "refused":
@@ -157,6 +158,7 @@ class There:
             with as_anywhere(needs.threads):
                 self._remote = Remote(self._placed(config, files), entries, session=session)
         except (BenchError, OSError) as error:
+            self._folder.close()
             return "refused", str(error)
         return "done", this_node()
 

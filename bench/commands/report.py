@@ -68,10 +68,10 @@ def _results(files: Sequence[Path]) -> dict[str, Result]:
         BenchError: a file is no result, is given twice, or a folder has none.
     """
     found: dict[str, Result] = {}
-    for number, file in enumerate(files):
-        if file in files[:number]:
-            raise BenchError(f"{file} is given twice")
+    seen: set[Path] = set()
+    for file in files:
         if not file.is_dir():
+            _once(file, seen)
             found[str(file)] = records.load(file)
             continue
         theirs, damaged = leaderboard.load([file])
@@ -79,7 +79,15 @@ def _results(files: Sequence[Path]) -> dict[str, Result]:
             note(line)
         if not theirs:
             raise BenchError(f"{file}: there is no result file in it")
+        for name in theirs:
+            _once(file / name, seen)
         groups = merged(theirs)
         for name, result in groups.items():
             found[str(file if len(groups) == 1 else file / name)] = result
     return found
+
+
+def _once(file: Path, seen: set[Path]) -> None:
+    if file.resolve() in seen:
+        raise BenchError(f"{file} is given twice")
+    seen.add(file.resolve())

@@ -317,7 +317,7 @@ def _on_ray(address: str | None, jobs: int | None) -> "Search":
 
     def search(plan: Plan, study: "optuna.Study", before: int, bars: "Progress") -> None:
         from bench.cluster import connection, needs
-        from bench.tuning import on_ray
+        from bench.tuning import on_ray, storage
 
         with connection.connected(address) as ray:
             nodes, demand = connection.alive(ray), on_ray.demand(plan)
@@ -333,7 +333,13 @@ def _on_ray(address: str | None, jobs: int | None) -> "Search":
             first, _ = on_some_machine(begin, check)
             first.close()
             tell = _told(plan, study, before, bars)
-            on_ray.search(plan, jobs or demand.times(nodes), begin, tell)
+            try:
+                on_ray.search(plan, jobs or demand.times(nodes), begin, tell)
+            except BenchError as error:
+                raise BenchError(
+                    f"{error}: all trials so far are in {storage.shown(plan.storage)}; the same "
+                    "command goes on"
+                ) from None
 
     return search
 

@@ -81,10 +81,11 @@ def compared(comparisons: Sequence[Comparison]) -> list[str]:
 
 def warnings(result: Result) -> list[str]:
     """What a reader must know before a number is believed; nothing where all went well."""
-    found = [_of_case(case) for case in result.cases if case.status != "ok"]
+    several = len(result.config.hidden_sizes) > 1
+    found = [_of_case(case, with_size=several) for case in result.cases if case.status != "ok"]
     found += [
-        f"{words.case(case.key, with_size=False)} disagrees with the reference: its times are not "
-        "taken."
+        f"{words.case(case.key, with_size=several)} disagrees with the reference: its times are "
+        "not taken."
         for case in result.cases
         if case.parity and not case.parity.passed and case.status == "ok"
     ]
@@ -195,6 +196,6 @@ def _compared(comparison: Comparison) -> str:
     return text
 
 
-def _of_case(case: Case) -> str:
+def _of_case(case: Case, *, with_size: bool) -> str:
     reason = f": {case.reason}" if case.reason else ""
-    return f"{words.case(case.key, with_size=False)} {case.status}{reason}."
+    return f"{words.case(case.key, with_size=with_size)} {case.status}{reason}."

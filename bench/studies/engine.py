@@ -11,7 +11,7 @@ import queue
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from bench import gate, records, words
 from bench.clock import now
@@ -31,6 +31,9 @@ from bench.studies.schema import Cell, CellResult, StudyConfig, StudyResult
 from bench.studies.study import in_words
 from impls import REGISTRY
 
+if TYPE_CHECKING:
+    from bench.schema import Environment
+
 SESSION = "bench.studies.worker:Session"
 Done = CellResult | BaseException
 
@@ -45,6 +48,9 @@ class Place(Protocol):
             BenchError: none starts.
         """
 
+    def settle(self, worker: Killable) -> None:
+        """The machine of this worker is the study's; what is timed belongs there."""
+
 
 class Here:
     """This machine: a worker is a process, and who measures times is started when no other is."""
@@ -53,6 +59,9 @@ class Here:
         """A fresh process."""
         entries = {config.implementation: REGISTRY[config.implementation]}
         return Remote(config, entries, session=SESSION)
+
+    def settle(self, worker: Killable) -> None:
+        """There is one machine."""
 
 
 class StudyRun:
@@ -87,6 +96,7 @@ class StudyRun:
             functools.partial(self._place.started, config, alone=False),
             lambda first: self._begun(first, config, jobs, earlier),
         )
+        self._place.settle(self._first)
         self._first_is_taken = False
         try:
             records.save(self.result, path)
@@ -128,7 +138,9 @@ class StudyRun:
             cells.put(cell)
         done: queue.SimpleQueue[Done] = queue.SimpleQueue()
         jobs = [
-            _Job(functools.partial(self._started, alone), self._machine, alone, cells, done)
+            _Job(
+                functools.partial(self._started, alone), self.result.environment, alone, cells, done
+            )
             for _ in range(min(most, len(todo)))
         ]
         if jobs and not self._first_is_taken:
@@ -159,10 +171,6 @@ class StudyRun:
             self._progress.note(f"{described(found)} {found.status}: {found.reason}")
         self._progress.advance()
 
-    @property
-    def _machine(self) -> str:
-        return words.machine(self.result.environment)
-
     def _started(self, alone: bool) -> Killable:
         return self._place.started(self.result.config, alone=alone)
 
@@ -172,7 +180,7 @@ class StudyRun:
         try:
             environment = first.ask("environment")
             if earlier:
-                check_same_place(earlier.environment, environment)
+                check_same_place(earlier.environment, environment, of_a_kind=True)
             gate.check(first, config.implementation)
             if earlier:
                 return earlier.model_copy(update={"jobs": jobs})
@@ -196,12 +204,21 @@ def described(cell: Cell) -> str:
     return f"{' '.join(settings)} seed={cell.seed}"
 
 
+def _other(machine: "Environment", place: "Environment") -> str | None:
+    """Another kind of machine than the study's in words, or None for one of the same kind."""
+    differs = machine.unlike(place, of_a_kind=True)
+    if differs is None:
+        return None
+    name = words.machine(place)
+    return name if name != words.machine(machine) else f"{name}, other {differs}"
+
+
 class _Job(threading.Thread):
     """A worker, replaced when it is lost, and the cells that it is given.
 
     Args:
         begin: gives a worker.
-        machine: that of the study, in words.
+        machine: that of the study, and its software.
         alone: whether what it measures are times, which are of that machine or of none.
         cells: to take from.
         done: where results go, or what ends the study.
@@ -210,7 +227,7 @@ class _Job(threading.Thread):
     def __init__(
         self,
         begin: Callable[[], Killable],
-        machine: str,
+        machine: "Environment",
         alone: bool,
         cells: "queue.SimpleQueue[Cell]",
         done: "queue.SimpleQueue[Done]",
@@ -219,7 +236,7 @@ class _Job(threading.Thread):
         self._begin, self._cells, self._done = begin, cells, done
         self._machine, self._alone = machine, alone
         self._worker: Killable | None = None
-        self._place: str | None = None  # which machine the worker is on, in words
+        self._place: Environment | None = None  # which machine the worker is on
         self._stopped = threading.Event()
 
     def take(self, worker: Killable) -> None:
@@ -266,8 +283,8 @@ class _Job(threading.Thread):
     def _found(self, cell: Cell) -> CellResult:
         self._worker = worker = self._worker or self._begin()
         if self._place is None:
-            self._place = words.machine(worker.ask("environment", on_tick=self._look))
-        elsewhere = None if self._place == self._machine else self._place
+            self._place = worker.ask("environment", on_tick=self._look)
+        elsewhere = _other(self._machine, self._place)
         if elsewhere and self._alone:
             raise CaseError(f"its times would be of another machine, {elsewhere}", "told")
         found: CellResult = worker.ask("measure", cell, on_tick=self._look)

@@ -6,6 +6,7 @@ from typing import Any
 
 from bench.cluster.needs import Needs
 from bench.cluster.worker import OnNode, Order
+from bench.errors import BenchError
 from bench.remote import Killable
 from bench.studies.engine import SESSION
 from bench.studies.schema import StudyConfig
@@ -23,19 +24,31 @@ class OnRay:
     """
 
     ray: Any
-    _first: OnNode | None = field(default=None, init=False)
+    _settled: OnNode | None = field(default=None, init=False)
 
     def started(self, config: StudyConfig, *, alone: bool) -> Killable:
-        """A worker; one that times is on the first one's node if that is still there."""
-        weights = Path(config.weights) if config.weights else None
+        """A worker; one that times is on the study's own node if that is still there.
+
+        Raises:
+            BenchError: the weights that it is to look at cannot be read.
+        """
         order = Order(
             config,
             {config.implementation: REGISTRY[config.implementation]},
             SESSION,
             TIMING if alone else TRAINING,
-            files={"weights": weights.read_bytes()} if weights else {},
-            beside=self._first.node if alone and self._first else None,
+            files={"weights": _read(Path(config.weights))} if config.weights else {},
+            beside=self._settled.node if alone and self._settled else None,
         )
-        worker = OnNode(self.ray, order)
-        self._first = self._first or worker
-        return worker
+        return OnNode(self.ray, order)
+
+    def settle(self, worker: Killable) -> None:
+        """Where this one is, what is timed is to be."""
+        self._settled = worker if isinstance(worker, OnNode) else None
+
+
+def _read(weights: Path) -> bytes:
+    try:
+        return weights.read_bytes()
+    except OSError as error:
+        raise BenchError(f"--weights {weights}: {error.strerror}") from None

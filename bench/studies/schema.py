@@ -58,7 +58,7 @@ class Cell(StrictModel):
 class CellResult(Cell):
     """What a cell found, or why it found nothing.
 
-    ``machine``: where, in words, if that is another machine than the study's environment.
+    ``machine``: where, in words, if that is another kind of machine than the study's environment.
     """
 
     status: CellStatus

@@ -15,16 +15,25 @@ import optuna
 
 from bench.cluster.needs import Needs
 from bench.cluster.worker import OnNode, Order
+from bench.errors import BenchError
 from bench.remote import Killable
 from bench.tuning.plan import Plan
-from bench.tuning.storage import finished, opened
-from bench.tuning.trials import SESSION, StoppedError, Trying, go_on
+from bench.tuning.storage import finished, opened, told
+from bench.tuning.trials import SESSION, StoppedError, Trying, go_on, interrupts_kept
 from impls import Entry
 
 
 def demand(plan: Plan) -> Needs:
-    """What a trial asks of its node."""
+    """What a trial asks of its node.
+
+    Raises:
+        BenchError: a GPU by its number, which only a node can give.
+    """
     config = plan.config
+    if ":" in config.devices[0]:
+        raise BenchError(
+            f"on Ray a trial gets a GPU of its own, cuda; it cannot name {config.devices[0]}"
+        )
     return Needs(config.threads[0], gpu=config.devices[0] != "cpu")
 
 
@@ -57,7 +66,8 @@ def search(plan: Plan, jobs: int, begin: Callable[[], Killable], tell: Callable[
             if isinstance(event, Exception):
                 raise event
             left -= event is not None
-            tell()
+            with interrupts_kept(), told(plan.storage):
+                tell()
     finally:
         for job in threads:
             job.stop()

@@ -2,7 +2,7 @@
 
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,11 +30,12 @@ class Seeded(optuna.samplers.BaseSampler):
     """A tree-structured Parzen estimator whose seed is a trial's number beside the study's own.
 
     Numbers are given out by the storage: no two processes draw alike, and one alone draws the same
-    every time. The first trial is given: one that waited in the storage, two might take at once.
+    every time. The first trial that is not cut short is given: one that waited in the storage, two
+    might take at once.
     """
 
     def __init__(self, seed: int, first: Mapping[str, Any]) -> None:
-        self._seed, self._first = seed, first
+        self._seed, self._first, self._is_first = seed, first, False
         self._sampler = self._made(0)
 
     def _made(self, number: int) -> optuna.samplers.TPESampler:
@@ -45,6 +46,8 @@ class Seeded(optuna.samplers.BaseSampler):
         )
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        earlier = [each for each in study.get_trials(deepcopy=False) if each.number < trial.number]
+        self._is_first = all(each.state.is_finished() for each in earlier) and not _counted(earlier)
         self._sampler = self._made(trial.number)
         self._sampler.before_trial(study, trial)
 
@@ -65,7 +68,7 @@ class Seeded(optuna.samplers.BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        if trial.number == 0 and param_name in self._first:
+        if self._is_first and param_name in self._first:
             return self._first[param_name]
         return self._sampler.sample_independent(study, trial, param_name, param_distribution)
 
@@ -101,10 +104,14 @@ def opened(plan: Plan) -> optuna.Study:
 
 def finished(study: optuna.Study) -> list[FrozenTrial]:
     """Trials that told something; not those that were cut short, which are tried again."""
+    return _counted(study.get_trials(deepcopy=False))
+
+
+def _counted(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     done = (TrialState.COMPLETE, TrialState.PRUNED)
     return [
         trial
-        for trial in study.get_trials(deepcopy=False)
+        for trial in trials
         if trial.state in done or (trial.state == TrialState.FAIL and REASON in trial.user_attrs)
     ]
 

@@ -5,13 +5,24 @@ from dataclasses import replace
 
 import optuna
 import pytest
+from sqlalchemy.exc import OperationalError
 
+from bench.cluster.needs import Needs
+from bench.cluster.worker import OnNode, Order
 from bench.config import EvaluationConfig, RunConfig
 from bench.errors import BenchError
 from bench.progress import Silent
 from bench.recipes import RECIPES
-from bench.remote import MOST_RETRIES, Inline, NodeLostError, on_some_machine
+from bench.remote import (
+    MOST_RETRIES,
+    CaseError,
+    Inline,
+    NodeLostError,
+    WorkerLostError,
+    on_some_machine,
+)
 from bench.studies import files, words
+from bench.studies import on_ray as studies_on_ray
 from bench.studies.engine import SESSION, StudyRun
 from bench.tuning import on_ray, storage, trials
 from bench.tuning.plan import Plan
@@ -52,6 +63,9 @@ class Cluster:
             return False
         self.left -= 1
         return True
+
+    def settle(self, worker):
+        self.settled = worker
 
     def started(self, config, *, alone):
         cpu = self.cpus[min(len(self.begun), len(self.cpus) - 1)]
@@ -252,3 +266,132 @@ def test_a_search_that_is_stopped_ends_at_once_and_what_was_under_way_counts_for
     failed = study.get_trials(states=(optuna.trial.TrialState.FAIL,))
     assert failed
     assert [trial.user_attrs.get(storage.REASON) for trial in failed] == [None] * len(failed)
+
+
+class Actors:
+    """As much of Ray as a worker on a node asks for: what its actor answers is a list."""
+
+    class exceptions:  # noqa: N801 - Ray's own name
+        class RayTaskError(Exception):
+            pass
+
+    class DiedError(Exception):
+        def __init__(self, said, *, at_once):
+            super().__init__(said)
+            self.actor_init_failed = at_once
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+
+    def __getattr__(self, name):  # an actor, its methods, what they are called with
+        return self
+
+    def __call__(self, *_, **__):
+        return self
+
+    def wait(self, references, timeout):
+        return references, []
+
+    def get(self, _, timeout=None):
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def kill(self, _):
+        pass
+
+
+def order(**changes):
+    return replace(Order(RunConfig(), {}, "module:Class", Needs(), {}), **changes)
+
+
+@pytest.mark.parametrize(
+    ("answer", "raised", "said"),
+    [
+        (
+            Actors.DiedError("Actor 12 at 192.0.2.1 died", at_once=False),
+            NodeLostError,
+            "its node died",
+        ),
+        (
+            Actors.DiedError("ray::There() 192.0.2.1\nModuleNotFoundError: bench", at_once=True),
+            BenchError,
+            "on its node: ModuleNotFoundError: bench",
+        ),
+        (Actors.exceptions.RayTaskError("x\nno pickle"), BenchError, "on its node: no pickle"),
+        (("lost", "the process was ended by SIGKILL"), WorkerLostError, "by SIGKILL"),
+        (("failed", ("went wrong", "wrong")), CaseError, "went wrong"),
+    ],
+)
+def test_what_became_of_a_question_is_told_apart(answer, raised, said):
+    worker = OnNode(Actors(("done", "node-1"), answer), order())
+    with pytest.raises(raised, match=said) as caught:
+        worker.ask("measure")
+    assert type(caught.value) is raised
+    assert "192.0.2.1" not in str(caught.value)
+    assert worker.node == "node-1"
+
+
+def test_what_does_not_start_there_says_why():
+    worker = OnNode(Actors(("refused", "the worker process did not start: no torch")), order())
+    with pytest.raises(BenchError, match="did not start: no torch"):
+        worker.ask("environment")
+
+
+def test_what_is_timed_takes_a_node_for_itself_beside_the_study_s_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(studies_on_ray, "OnNode", Named)
+    place = studies_on_ray.OnRay(None)
+    config = files.configured("capacity", (), {}, implementation="manual_cell")
+    lost, first = (place.started(config, alone=False) for _ in range(2))
+    place.settle(first)
+    timed = place.started(config, alone=True)
+    assert (lost.order.needs, first.order.needs) == (Needs(), Needs())
+    assert timed.order.needs.resources()["timing"] == 1.0
+    assert [each.order.beside for each in (lost, first, timed)] == [None, None, first.node]
+    gone = config.model_copy(update={"weights": str(tmp_path / "gone.safetensors")})
+    with pytest.raises(BenchError, match=r"gone\.safetensors: No such file"):
+        place.started(gone, alone=False)
+
+
+class Named:
+    """A worker on a node of its own."""
+
+    def __init__(self, _, order):
+        self.order, self.node = order, f"node of {id(self)}"
+
+
+def test_a_trial_on_ray_names_no_gpu(tmp_path):
+    made = plan(tmp_path)
+    config = made.config.model_copy(update={"devices": ("cuda:1",)})
+    with pytest.raises(BenchError, match="a GPU of its own, cuda; it cannot name cuda:1"):
+        on_ray.demand(replace(made, config=config))
+    config = made.config.model_copy(update={"devices": ("cuda",), "threads": (3,)})
+    assert on_ray.demand(replace(made, config=config)) == Needs(3, gpu=True)
+
+
+def test_a_database_s_complaint_while_it_is_told_is_one_line(tmp_path):
+    made = plan(tmp_path)
+
+    def locked():
+        raise OperationalError("statement", {}, Exception("database is locked"))
+
+    with pytest.raises(BenchError, match=r"--storage .*database is locked"):
+        on_ray.search(
+            made, 1, lambda: Doubtful(made.config, ENTRIES, session=trials.SESSION), locked
+        )
+
+
+def test_a_first_trial_that_was_cut_short_is_given_again(tmp_path):
+    study, drawn = storage.opened(plan(tmp_path)), []
+
+    def objective(trial):
+        drawn.append(plan(tmp_path).space.drawn(trial))
+        if len(drawn) < 3:
+            raise WorkerLostError("cut short")
+        return 0.0
+
+    study.optimize(objective, n_trials=5, catch=(WorkerLostError,))
+    rates = [each["learning_rate"] for each in drawn]
+    assert rates[:3] == [RECIPES["quick"].learning_rate] * 3
+    assert RECIPES["quick"].learning_rate not in rates[3:]

@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from bench.compare import compare
 from bench.merged import merged
+from bench.observed import of_result
 from bench.scaling import scaling_rows
 from bench.schema import Result
 from bench.summary import quality, throughput_rows
@@ -20,7 +22,12 @@ def changed(this, /, **changes):
 @pytest.fixture
 def of_sizes(golden):
     """A result of these hidden sizes."""
-    return lambda *sizes: timed(golden, steady, sizes=sizes, batches=(1, 8))
+
+    def made(*sizes):
+        result = timed(golden, steady, sizes=sizes, batches=(1, 8))
+        return changed(result, environment=changed(result.environment, git_dirty=False))
+
+    return made
 
 
 def test_one_says_what_all_of_them_say(of_sizes):
@@ -48,7 +55,7 @@ def test_one_says_what_all_of_them_say(of_sizes):
 def test_no_process_is_two_files_at_once(of_sizes):
     parts = [of_sizes(size) for size in SIZES]
     one = next(iter(merged({str(n): part for n, part in enumerate(parts)}).values()))
-    assert quality(one).processes == sum(quality(part).processes for part in parts)
+    assert quality(one).processes == quality(parts[0]).processes  # of one row
     assert quality(one).samples == sum(quality(part).samples for part in parts)
     places = [
         (case.key, row.key, sample.process, sample.round)
@@ -76,6 +83,9 @@ def test_what_differs_in_anything_else_stays_apart(of_sizes):
         "rounds": changed(second, config=changed(second.config, rounds=99)),
         "layers": changed(second, config=changed(second.config, model=deep)),
         "machine": changed(second, environment=changed(second.environment, cpu="another")),
+        "changes that no commit holds": changed(
+            second, environment=changed(second.environment, git_dirty=True)
+        ),
         "size": of_sizes(8),
     }
     for name, other in others.items():
@@ -83,5 +93,41 @@ def test_what_differs_in_anything_else_stays_apart(of_sizes):
     busy = changed(second, environment=changed(second.environment, load_average=9.0))
     (one,) = merged({"a": first, "b": busy}).values()
     assert one.environment.load_average == 9.0  # the worst that was seen
+    without = changed(first, baselines=None)
+    (one,) = merged({"a": without, "b": second}).values()
+    assert one.baselines == second.baselines
     alone = merged({"a": first})
     assert alone["a"] is first
+
+
+def test_the_drift_of_one_file_is_not_that_of_the_others(of_sizes):
+    """Two sweeps, the second with one file's machine a tenth slower: canary and all its rows."""
+    slow = 1.1
+
+    def slowed(samples):
+        return tuple(changed(each, seconds=slow * each.seconds) for each in samples)
+
+    def on_a_slow_day(result):
+        cases = tuple(
+            changed(
+                case,
+                throughput=tuple(
+                    changed(row, samples=slowed(row.samples)) for row in case.throughput
+                ),
+            )
+            for case in result.cases
+        )
+        canaries = tuple(
+            changed(canary, samples=slowed(canary.samples)) for canary in result.canaries
+        )
+        return changed(result, cases=cases, canaries=canaries)
+
+    first, *others = ({str(size): of_sizes(size) for size in (*SIZES, 32, 128)}).values()
+    base, new = (
+        next(iter(merged({str(n): each for n, each in enumerate((one, *others))}).values()))
+        for one in (first, on_a_slow_day(first))
+    )
+    (found,) = compare(of_result(base, "base"), [of_result(new, "new")])
+    (size,) = first.config.hidden_sizes
+    told = {row.verdict for row in found.throughput if row.hidden_size == size}
+    assert told == {"cannot tell"}

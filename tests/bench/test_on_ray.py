@@ -8,8 +8,8 @@ import pytest
 
 from bench import records
 from bench.studies import files
-from tests.bench.clusters import NODE, ROOT, finished, lose_a_node, started
-from tests.bench.test_tune import TINY
+from tests.bench.clusters import NODE, ROOT, finished, lose_a_node, started, workers_of
+from tests.bench.test_tune import TINY, wait_until
 
 STUDY = ("study", "init", "--impl", "manual_cell", "--test-sequences", "3", "--iterations", "2")
 VARIED = ("init=normal,orthogonal", "hidden_size=4", "nonlinearity=tanh", "input_scale=1")
@@ -150,3 +150,15 @@ def test_a_place_that_is_none_is_one_line(bench):
             status, out, err = bench(command, *name, *options)
             assert (status, out, err.count("\n")) == (2, "", 1)
             assert said in err
+
+
+def test_a_head_that_has_gone_is_one_line(both, tmp_path):
+    """The last test: what is left of the cluster is of no use."""
+    process = started(both, *tuned(tmp_path / "s"), "--iterations", "100000")
+    wait_until(lambda: (tmp_path / "s" / "s.db").exists() and workers_of(both.head_node))
+    (head,) = both.head_node.all_processes["gcs_server"]
+    psutil.Process(head.process.pid).kill()
+    _, err = process.communicate(timeout=50.0)  # Ray would end it after a minute
+    assert process.returncode == 2
+    said = "error: the Ray cluster has gone (ConnectionRefusedError)"
+    assert err.splitlines()[-1].startswith(said)
