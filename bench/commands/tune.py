@@ -104,6 +104,10 @@ def command(
     ] = None,
     on: On = HERE,
     address: Address = None,
+    time_limit: Annotated[
+        float,
+        typer.Option(help="On a cluster, seconds of silence after which a trial counts as hung."),
+    ] = 600.0,
     hidden_size: Annotated[
         str, typer.Option(help="Hidden sizes to choose from, a comma list.")
     ] = "32,64,128,256",
@@ -146,6 +150,7 @@ def command(
         task=task,
         seed=seed,
         threads=(threads,),
+        time_limit=time_limit,
         evaluation=EvaluationConfig(seed=VALIDATION_SEED, sequences=validation),
     )
     space = Space(

@@ -212,6 +212,7 @@ def test_missing_optuna_is_told_with_the_command_that_installs_it(tune, monkeypa
         (("--study", "a b"), "--study: up to 100"),
         (("--impl", "manual_cell,torch_cell"), "takes one --impl"),
         (("--impl", "onnx_runtime"), "--impl onnx_runtime"),
+        (("--time-limit", "0"), "--time-limit: Input should be greater than 0"),
         (("--output", "quick.toml"), "would pass for the recipe 'quick'"),
         (("--output", "x.json"), "must end in .toml"),
         (("--storage", "nonsense"), "--storage must be a URL such as sqlite:///"),
