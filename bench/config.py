@@ -250,6 +250,16 @@ def presets_in_words() -> str:
     return f"Processes x rounds: {', '.join(words)}; more rounds until these take {seconds:g} s."
 
 
+def model_of_task(task: str, **options: Any) -> GeneratorConfig:
+    """The model of ``options`` with as many features as the task has; one for an unknown task.
+
+    Raises:
+        BenchError: an option is out of range.
+    """
+    found = TASKS.get(task)
+    return model_config(input_size=found.input_size if found else 1, **options)
+
+
 def model_config(**options: Any) -> GeneratorConfig:
     """A `GeneratorConfig` from the command line, its errors in the command line's words.
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from rich.text import Text
 
 from bench import config as configuration
-from bench import plugins, records, render, tables
+from bench import plugins, records, render, tables, words
 from bench.config import RunConfig, check_writable, fields_of
 from bench.console import note, print_tables, say, stderr, stdout
 from bench.errors import BenchError, unknown
@@ -18,7 +18,6 @@ from bench.progress import progress
 from bench.schema import Result
 from impls import REGISTRY
 from impls.packages import missing_reason
-from tasks import TASKS
 
 if TYPE_CHECKING:
     from bench.runner import Run
@@ -68,22 +67,30 @@ def configured(
     implementations: tuple[str, ...],
     devices: tuple[str, ...],
     model: dict[str, Any],
+    *,
+    cores: int | None = None,
     **options: Any,
 ) -> configuration.RunConfig:
     """The options of the command line, checked: the names first, then the numbers.
 
+    Args:
+        implementations: by name.
+        devices: the same.
+        model: options of the model; the features are the task's.
+        cores: of the machine that it is for; this one's where it is left out.
+        options: other fields.
+
     Raises:
         BenchError: one is none.
     """
-    task = TASKS.get(options.get("task", ""))
-    model = model | {"input_size": task.input_size if task else 1}
     return configuration.validated(
         {
             "implementations": implementations,
             "devices": devices,
-            "model": configuration.model_config(**model),
+            "model": configuration.model_of_task(options.get("task", ""), **model),
             **options,
-        }
+        },
+        cores=cores,
     )
 
 
@@ -237,8 +244,7 @@ def check_output(output: Path, suffixes: Sequence[str]) -> None:
         BenchError: so it is, or its name has none of the suffixes.
     """
     if output.suffix not in suffixes:
-        *others, last = suffixes
-        said = f"{', '.join(others)} or {last}" if others else last
+        said = words.listed(suffixes, "or")
         raise BenchError(f"--output must end in {said}, got {output}")
     if output.is_dir():
         raise BenchError(f"--output {output} is a folder; name a file in it")

@@ -96,7 +96,8 @@ def _widths(table: Table, console: Console) -> list[int] | None:
         max(_longest(heading), *map(cell_len if heading in WORD_COLUMNS else _longest, cells), 1)
         for heading, *cells in columns
     ]
-    natural = Measurement.get(console, console.options.update_width(ENDLESS), _rich(table, most))
+    frame = _rich(Table(table.title, table.columns, ()), most)  # as wide without its rows
+    natural = Measurement.get(console, console.options.update_width(ENDLESS), frame)
     excess = natural.maximum - console.width
     if sum(most) - sum(least) < excess:
         return None

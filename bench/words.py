@@ -74,10 +74,10 @@ def thread_counts(counts: Sequence[int]) -> str:
     return f"{text} thread{'' if text == '1' else 's'}"
 
 
-def listed(parts: Sequence[str]) -> str:
+def listed(parts: Sequence[str], word: str = "and") -> str:
     """Such as "a, b and c", of one part at least."""
     *others, last = parts
-    return f"{', '.join(others)} and {last}" if others else last
+    return f"{', '.join(others)} {word} {last}" if others else last
 
 
 def percent(value: float | None) -> str:

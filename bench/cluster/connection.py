@@ -81,6 +81,19 @@ def alive(ray: Any) -> list[Resources]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
+def looked(ray: Any, references: list[Any]) -> tuple[list[Any], list[Resources]]:
+    """What of these has come in, or nothing for a while, and the nodes there are.
+
+    Raises:
+        BenchError: the cluster has gone.
+    """
+    try:
+        finished, _ = ray.wait(references, num_returns=1, timeout=GLANCE_SECONDS)
+        return finished, alive(ray)
+    except Exception as error:  # noqa: BLE001 - whatever Ray raises, nothing comes in any more
+        raise BenchError(f"the Ray cluster has gone ({type(error).__name__})") from None
+
+
 def this_node() -> str:
     """On a node: Ray's id of it, which names no machine."""
     import ray

@@ -63,6 +63,20 @@ class Needs:
         )
 
 
+def check_devices(what: str, devices: Sequence[str]) -> None:
+    """Whether work asks for a GPU as one can on a cluster: for one, not for that of a number.
+
+    Args:
+        what: the work, such as "a cell".
+        devices: by the names of the command line.
+
+    Raises:
+        BenchError: it names one.
+    """
+    if named := [device for device in devices if ":" in device]:
+        raise BenchError(f"on Ray {what} gets a GPU of its own, cuda; it cannot name {named[0]}")
+
+
 def check(works: Mapping[str, Needs], nodes: Sequence[Resources]) -> str | None:
     """Whether these nodes can do this work; gives a line about those that get none.
 

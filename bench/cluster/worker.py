@@ -13,11 +13,10 @@ from typing import Any
 
 from bench.clock import Stopwatch
 from bench.cluster.connection import (
-    GLANCE_SECONDS,
     LONGEST_WAIT_SECONDS,
     NOWHERE_LEFT,
-    alive,
     as_anywhere,
+    looked,
     this_node,
 )
 from bench.cluster.connection import reason as told_by
@@ -125,12 +124,9 @@ class OnNode:
         """Until there is an answer, or something to say instead of one."""
         waited = Stopwatch()
         while True:
-            try:
-                if self._ray.wait([reference], timeout=GLANCE_SECONDS)[0]:
-                    return
-                nodes = alive(self._ray)
-            except Exception as error:  # noqa: BLE001 - whatever Ray raises, nothing comes in any more
-                raise BenchError(f"the Ray cluster has gone ({type(error).__name__})") from None
+            finished, nodes = looked(self._ray, [reference])
+            if finished:
+                return
             on_tick()
             if any(map(self._order.needs.fit, nodes)):
                 waited = Stopwatch()

@@ -21,6 +21,7 @@ from bench.launch import (
     check_output,
     check_place,
     check_range,
+    configured,
     installed_plugins,
     keep_what_is_there,
     results_folder,
@@ -39,7 +40,6 @@ from bench.options import (
 )
 from bench.progress import progress
 from bench.remote import on_some_machine
-from bench.render import Table
 from bench.schema import NAME_PATTERN
 from bench.tuning.plan import Plan
 from bench.tuning.space import Space
@@ -167,48 +167,6 @@ def command(
         raise typer.Exit(FAILED)
 
 
-def tables(outcome: "Outcome") -> list[Table]:
-    """What was tried, and what of it was best."""
-    best = outcome.best
-    notes = (
-        "pruned: worse than the median of the others at that point. diverged: a loss or a "
-        "prediction was not finite, or the trained weights make rounding grow. MSE: closed loop, "
-        f"mean over the validation set; the best is trial {best.trial}."
-        if best
-        else f"no trial was judged: {outcome.reason or 'all were given up'}",
-    )
-    counts = (outcome.finished, outcome.complete, outcome.pruned, outcome.diverged, outcome.failed)
-    tried = Table(
-        title=f"Study {outcome.study}: {outcome.task}",
-        columns=("trials", "judged", "pruned", "diverged", "failed", "best MSE"),
-        sections=(((*map(str, counts), words.error(best.mse if best else None)),),),
-        notes=notes,
-    )
-    return [tried, _best_table(outcome)] if best else [tried]
-
-
-def _best_table(outcome: "Outcome") -> Table:
-    drawn = outcome.best.hyperparameters if outcome.best else {}
-    names = [*outcome.importances, *(name for name in drawn if name not in outcome.importances)]
-    rows = tuple(
-        (name, _value(drawn[name]), words.percent(outcome.importances.get(name))) for name in names
-    )
-    return Table(
-        title="The best hyperparameters, and how much each mattered",
-        columns=("hyperparameter", "best", "importance"),
-        sections=(rows,),
-        notes=(
-            "importance: PED-ANOVA's, of what sets the best tenth of the judged trials apart."
-            if outcome.importances
-            else "importance: of too few judged trials to tell.",
-        ),
-    )
-
-
-def _value(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
 def _configured(
     impl: str, device: str, *, elsewhere: bool, model: dict[str, Any], **options: Any
 ) -> RunConfig:
@@ -222,14 +180,8 @@ def _configured(
     names = plugins.register(impl, found, devices)
     if len(names) > 1 or len(devices) > 1:
         raise BenchError("bench tune takes one --impl on one --device: all compute the same")
-    return configuration.validated(
-        {
-            "implementations": names,
-            "devices": devices,
-            "model": configuration.model_config(**model),
-            **options,
-        },
-        cores=LARGEST_THREADS if elsewhere else None,
+    return configured(
+        names, devices, model, cores=LARGEST_THREADS if elsewhere else None, **options
     )
 
 
@@ -382,6 +334,7 @@ def _tell(plan: Plan, outcome: "Outcome", recipe: Path, *, as_json: bool) -> Non
     """
     from bench.tuning.outcome import recipe_text
     from bench.tuning.pictures import draw_all
+    from bench.tuning.tables import tables
 
     if as_json:
         print_json(asdict(outcome))

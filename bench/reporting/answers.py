@@ -61,13 +61,17 @@ def details(result: Result) -> list[str]:
     return found
 
 
-def leaders(result: Result) -> list[str]:
-    """A line a workload, hidden size, batch size and device: the fastest, how surely.
+def places(result: Result) -> list[ScalingRow]:
+    """Each workload, hidden size, batch size and device where somebody is faster than another."""
+    rows = sorted(scaling_rows(result, by_device=True), key=_place)
+    return [row for row in rows if row.second]
+
+
+def leaders(rows: Sequence[ScalingRow]) -> list[str]:
+    """A line a place: the fastest, how surely.
 
     Where these are many, a line a workload and device: how often who was the fastest.
     """
-    rows = sorted(scaling_rows(result, by_device=True), key=_place)
-    rows = [row for row in rows if row.second]
     if len(rows) > MOST_LEADERS:
         return _winners(rows)
     several = len({row.hidden_size for row in rows}) > 1

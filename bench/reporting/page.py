@@ -18,7 +18,6 @@ from bench.comparison_tables import comparison_tables
 from bench.environment import version
 from bench.render import PROSE_COLUMNS, WORD_COLUMNS, Table, printable
 from bench.reporting import answers, drawings
-from bench.scaling import scaling_rows
 from bench.schema import Result
 
 if TYPE_CHECKING:
@@ -154,25 +153,22 @@ def _history(past: "Past") -> History:
 
 
 def _section(prefix: str, name: str, result: Result) -> Section:
+    places = answers.places(result)
+    # Where the fastest of each size do not stand above the tables, they are the first of them.
+    found = tables.result_tables(result)
+    found = [tables.scaling(result), *found] if len(places) > answers.MOST_LEADERS else found
     return Section(
         id=prefix,
         name=printable(name),
         heading=printable(tables.heading(result)),
         headline=printable(answers.headline(result)),
         details=tuple(map(printable, answers.details(result))),
-        leaders=tuple(map(printable, answers.leaders(result))),
+        leaders=tuple(map(printable, answers.leaders(places))),
         warnings=tuple(map(printable, answers.warnings(result))),
-        grids=tuple(_grids(_tables(result), prefix)),
+        grids=tuple(_grids(found, prefix)),
         drawings=tuple(drawings.of_result(result, prefix)),
         machine=tuple(_machine(result)),
     )
-
-
-def _tables(result: Result) -> list[Table]:
-    """Where the fastest of each size do not stand above the tables, they are the first of them."""
-    found = tables.result_tables(result)
-    rows = scaling_rows(result, by_device=True)
-    return [tables.scaling(result), *found] if len(rows) > answers.MOST_LEADERS else found
 
 
 def _grids(found: Iterable[Table], prefix: str) -> list[Grid]:

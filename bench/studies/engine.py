@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from bench import gate, records, words
 from bench.clock import now
-from bench.errors import BenchError
 from bench.remote import (
     MOST_RETRIES,
     CaseError,
@@ -177,7 +176,7 @@ class StudyRun:
     def _begun(
         self, first: Killable, config: StudyConfig, jobs: int, earlier: StudyResult | None
     ) -> StudyResult:
-        try:
+        with gate.told(config.implementation):
             environment = first.ask("environment")
             if earlier:
                 check_same_place(earlier.environment, environment, of_a_kind=True)
@@ -192,10 +191,6 @@ class StudyRun:
                 planned=len(self._plan),
                 trivial=first.ask("trivial"),
             )
-        except NodeLostError:
-            raise
-        except (CaseError, WorkerLostError) as error:
-            raise BenchError(f"--impl {config.implementation}: {error}") from None
 
 
 def described(cell: Cell) -> str:

@@ -23,7 +23,6 @@ from bench.recipe_files import Chosen
 from bench.sweeping.cell import Cell
 from bench.sweeping.sweep_file import Sweep
 from impls.config import Nonlinearity
-from tasks import TASKS
 
 T = TypeVar("T")
 MOST_CELLS = 10_000
@@ -74,7 +73,6 @@ def _of_recipe(
 ) -> Iterator[Cell]:
     sampling = configuration.sampling(sweep.preset, sweep.processes, sweep.rounds)
     layers, sizes, nonlinearity = _model(sweep, recipe)
-    task = TASKS.get(sweep.task)
     grid = itertools.product(
         _once(sweep.dtypes), layers, sizes, _once(sweep.lengths or (None,)), _once(sweep.seeds)
     )
@@ -83,8 +81,8 @@ def _of_recipe(
             {
                 "implementations": names,
                 "devices": devices,
-                "model": configuration.model_config(
-                    input_size=task.input_size if task else 1,
+                "model": configuration.model_of_task(
+                    sweep.task,
                     hidden_size=hidden_size,
                     num_layers=num_layers,
                     nonlinearity=nonlinearity,

@@ -14,11 +14,10 @@ from bench import records
 from bench.clock import Stopwatch
 from bench.cluster import needs
 from bench.cluster.connection import (
-    GLANCE_SECONDS,
     LONGEST_WAIT_SECONDS,
     NOWHERE_LEFT,
-    alive,
     as_anywhere,
+    looked,
     reason,
     this_node,
 )
@@ -74,18 +73,11 @@ class OnRay:
                 return
 
     def _looked(self, pending: list[Any]) -> tuple[list[Any], list[Resources]]:
-        """What has finished, or has not for a while, and the nodes there are.
-
-        Raises:
-            BenchError: the cluster has gone.
-        """
         try:
-            finished, _ = self.ray.wait(pending, num_returns=1, timeout=GLANCE_SECONDS)
-            return finished, alive(self.ray)
-        except Exception as error:  # noqa: BLE001 - whatever Ray raises, nothing comes in any more
+            return looked(self.ray, pending)
+        except BenchError as error:
             raise BenchError(
-                f"the Ray cluster has gone ({type(error).__name__}); all so far is in "
-                f"{self.folder}; the same command goes on"
+                f"{error}; all so far is in {self.folder}; the same command goes on"
             ) from None
 
     def _kept(self, cell: Cell, reference: Any) -> Outcome:
@@ -111,10 +103,7 @@ def check(cells: Sequence[Cell], nodes: Sequence[Resources]) -> str | None:
         BenchError: no node offers a slot, one offers several, or no node has what a cell needs.
     """
     for cell in cells:
-        if named := [device for device in cell.config.devices if ":" in device]:
-            raise BenchError(
-                f"on Ray a cell gets a GPU of its own, cuda; it cannot name {named[0]}"
-            )
+        needs.check_devices("a cell", cell.config.devices)
     return needs.check({cell.name: demand(cell) for cell in cells}, nodes)
 
 

@@ -13,9 +13,8 @@ from typing import Any
 
 import optuna
 
-from bench.cluster.needs import Needs
+from bench.cluster.needs import Needs, check_devices
 from bench.cluster.worker import OnNode, Order
-from bench.errors import BenchError
 from bench.remote import Killable
 from bench.tuning.plan import Plan
 from bench.tuning.storage import finished, opened, told
@@ -30,10 +29,7 @@ def demand(plan: Plan) -> Needs:
         BenchError: a GPU by its number, which only a node can give.
     """
     config = plan.config
-    if ":" in config.devices[0]:
-        raise BenchError(
-            f"on Ray a trial gets a GPU of its own, cuda; it cannot name {config.devices[0]}"
-        )
+    check_devices("a trial", config.devices)
     return Needs(config.threads[0], gpu=config.devices[0] != "cpu")
 
 

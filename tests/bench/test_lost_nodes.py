@@ -7,6 +7,7 @@ import optuna
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from bench.cluster import connection
 from bench.cluster.needs import Needs
 from bench.cluster.worker import OnNode, Order
 from bench.config import EvaluationConfig, RunConfig
@@ -289,7 +290,7 @@ class Actors:
     def __call__(self, *_, **__):
         return self
 
-    def wait(self, references, timeout):
+    def wait(self, references, **_):
         return references, []
 
     def get(self, _, timeout=None):
@@ -324,7 +325,8 @@ def order(**changes):
         (("failed", ("went wrong", "wrong")), CaseError, "went wrong"),
     ],
 )
-def test_what_became_of_a_question_is_told_apart(answer, raised, said):
+def test_what_became_of_a_question_is_told_apart(answer, raised, said, monkeypatch):
+    monkeypatch.setattr(connection, "alive", lambda _: [])
     worker = OnNode(Actors(("done", "node-1"), answer), order())
     with pytest.raises(raised, match=said) as caught:
         worker.ask("measure")
@@ -333,7 +335,8 @@ def test_what_became_of_a_question_is_told_apart(answer, raised, said):
     assert worker.node == "node-1"
 
 
-def test_what_does_not_start_there_says_why():
+def test_what_does_not_start_there_says_why(monkeypatch):
+    monkeypatch.setattr(connection, "alive", lambda _: [])
     worker = OnNode(Actors(("refused", "the worker process did not start: no torch")), order())
     with pytest.raises(BenchError, match="did not start: no torch"):
         worker.ask("environment")

@@ -197,6 +197,11 @@ def test_what_diverges_is_counted_and_is_no_crash(tune):
     assert "training diverged: the loss of iteration 2" in found["reason"]
 
 
+def test_a_task_of_several_features_is_searched_too(tune):
+    status, found, err = tune("--task", "phasor", "--trials", "1", "--iterations", "2")
+    assert (status, len(found["points"])) == (0, 1), err
+
+
 def test_missing_optuna_is_told_with_the_command_that_installs_it(tune, monkeypatch):
     monkeypatch.setattr(packages, "_is_there", lambda name: name != "optuna")
     status, _, err = tune("--trials", 1)
